@@ -27,7 +27,7 @@ use crate::waf::read_rules;
 use admit::Ledger;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use controller::ingress::{Candidate, Known, Seen, Told, Writing};
+use controller::ingress::{Candidate, Known, Seen, Serves, Told, Writing};
 use controller::lease::Role;
 use crds::{Diagnostic, GatewayApi, Object};
 use feed::tls::ingress_name;
@@ -78,6 +78,9 @@ pub(crate) struct IngressGatewayArgs {
     /// Serve this Gateway and no other of its class: those have processes of their own, and so ports of their own
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = status::object)]
     gateway: Option<Resource>,
+    /// Serve all of its class but this one, which has a process of its own; may be repeated
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = status::object, conflicts_with = "gateway")]
+    except: Vec<Resource>,
     /// Read the Secrets of this namespace, and of no other that is not named too; may be repeated [default: of all]
     #[arg(long = "secrets-of", value_name = "NAMESPACE", requires = "cluster")]
     secrets: Vec<String>,
@@ -289,8 +292,8 @@ pub(crate) fn run(args: &IngressGatewayArgs) -> Result<()> {
         None => Arc::default(),
     };
     let (mut source, statuses) = args.source(&runtime)?;
-    let only = args.gateway.clone();
-    let mut gateway = Gateway { settings, waf, shared: Arc::clone(&shared), server: None, statuses, only };
+    let serves = args.serves();
+    let mut gateway = Gateway { settings, waf, shared: Arc::clone(&shared), server: None, statuses, serves };
     if let Some(address) = args.health {
         let listener = runtime.block_on(http::bind(address))?;
         runtime.spawn(health::serve(listener, Arc::clone(&shared)));
@@ -374,6 +377,14 @@ impl IngressGatewayArgs {
         Ok(Settings { bind, ports, roots, ledger, prices, purse, ..Settings::default() })
     }
 
+    fn serves(&self) -> Serves {
+        match &self.gateway {
+            Some(gateway) => Serves::Only(gateway.clone()),
+            None if self.except.is_empty() => Serves::All,
+            None => Serves::AllBut(self.except.clone()),
+        }
+    }
+
     /// With what is written back, where it can be.
     fn source(&self, runtime: &Runtime) -> Result<(Source, Option<Statuses>)> {
         if !self.cluster {
@@ -386,7 +397,7 @@ impl IngressGatewayArgs {
         let namespace = self.namespace.clone().or_else(|| POD_NAMESPACE.value());
         let namespace = namespace.unwrap_or_else(|| "cofferdam-system".to_owned());
         let name = POD_NAME.value().unwrap_or_else(|| format!("pid-{}", std::process::id()));
-        let candidate = Candidate { namespace, name, only: self.gateway.clone() };
+        let candidate = Candidate { namespace, name, serves: self.serves() };
         let statuses = Statuses::start(runtime, client, candidate, self.service.clone());
         Ok((Source::Cluster(known), Some(statuses)))
     }
@@ -427,11 +438,11 @@ fn of_files(files: &[PathBuf]) -> Seen {
     Seen { objects: read.objects, diagnostics: read.diagnostics }
 }
 
-/// All but Gateways that are not this one.
-fn without_others(objects: &[Object], gateway: &Resource) -> Vec<Object> {
+/// All but Gateways that are not served here.
+fn without_others(objects: &[Object], serves: &Serves) -> Vec<Object> {
     let is_served = |object: &&Object| {
         let Object::GatewayApi(GatewayApi::Gateway(it)) = object else { return true };
-        (&it.meta.namespace, &it.meta.name) == (&gateway.namespace, &gateway.name)
+        serves.has(&it.meta.namespace, &it.meta.name)
     };
     objects.iter().filter(is_served).cloned().collect()
 }
@@ -443,16 +454,16 @@ struct Gateway {
     shared: Arc<Shared>,
     server: Option<Server>,
     statuses: Option<Statuses>,
-    /// The Gateway that is served; `None`: every one of our classes.
-    only: Option<Resource>,
+    /// Which Gateways of our classes are served.
+    serves: Serves,
 }
 
 impl Gateway {
     /// Goes by these objects, or says why it does not.
     fn load(&mut self, seen: &Seen) {
-        let objects = match &self.only {
-            Some(only) => Cow::Owned(without_others(&seen.objects, only)),
-            None => Cow::Borrowed(&*seen.objects),
+        let objects = match &self.serves {
+            Serves::All => Cow::Borrowed(&*seen.objects),
+            serves => Cow::Owned(without_others(&seen.objects, serves)),
         };
         let config = Config::of(&objects, Arc::clone(&self.waf));
         let (policies, judged) = admit::Policies::build(config.policies.clone());
@@ -474,8 +485,8 @@ impl Gateway {
             let faults = status::faults(&taken, server, &routing);
             let (diagnostics, statuses, service) = (&*all, &*statuses, to.service.as_ref());
             let (objects, policies, faults) = (&*objects, &policies, &faults);
-            let only = self.only.as_ref();
-            to.say(&Told { objects, diagnostics, statuses, policies, faults, service, only });
+            let serves = &self.serves;
+            to.say(&Told { objects, diagnostics, statuses, policies, faults, service, serves });
         }
         let mut standing = self.shared.standing();
         standing.errors = all.iter().filter(|it| it.is_error()).count();

@@ -41,6 +41,7 @@ ingressGateway:
   replicas: 3
   listeners: [{port: 443, containerPort: 8443}]
   secretNamespaces: [default]
+  separateGateways: [serve/inside, ml/models.of.the.whole.company.and.its.customers]
   service: {type: NodePort, annotations: {a: b}, externalTrafficPolicy: Cluster}
   crs: /rules
   volumes: [{name: rules, image: {reference: registry.example/crs:4}}]
@@ -75,7 +76,27 @@ budgetStore: {url: rediss://10.0.0.7, secret: budget-store, ca: true, down: deny
 /// Kinds of others that the chart has objects of: the fields that their documentation gives for what the chart says, so that
 /// one they do not have is refused (<https://prometheus-operator.dev/docs/api-reference/api/>,
 /// <https://cert-manager.io/docs/reference/api-docs/>).
-const OTHERS: [[&str; 4]; 2] = [
+const OTHERS: [[&str; 4]; 3] = [
+    [
+        "monitoring.coreos.com",
+        "PodMonitor",
+        "podmonitors",
+        "
+selector:
+  type: object
+  properties:
+    matchLabels: {type: object, additionalProperties: {type: string}}
+    matchExpressions:
+      type: array
+      items:
+        type: object
+        required: [key, operator]
+        properties: {key: {type: string}, operator: {type: string}, values: {type: array, items: {type: string}}}
+podMetricsEndpoints:
+  type: array
+  items: {type: object, properties: {port: {type: string}, path: {type: string}, interval: {type: string}}}
+",
+    ],
     [
         "monitoring.coreos.com",
         "ServiceMonitor",
@@ -227,6 +248,60 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
     ] {
         let output = run(&helm, &["template", "chart", "--set", wrong]);
         assert!(!output.status.success(), "{wrong} is taken");
+    }
+}
+
+/// Documents of what the chart renders with these values, each as its lines.
+fn rendered(helm: &Path, values: &str) -> Vec<String> {
+    let output = run(helm, &["template", "cofferdam", "chart", "--namespace", "here", "--set", values]);
+    assert!(output.status.success(), "{}", text(&output));
+    text(&output).split("\n---\n").map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn chart_gives_a_separate_gateway_a_process_and_a_service_and_the_others_leave_it_alone() {
+    let Some(helm) = helm() else { return };
+    let documents = rendered(
+        &helm,
+        "ingressGateway.enabled=true,ingressGateway.separateGateways={serve/inside,ml/inside},monitoring.enabled=true",
+    );
+    let names = |kind: &str| -> Vec<&str> {
+        let is_one =
+            |it: &&String| it.contains(&format!("\nkind: {kind}\n")) && it.contains("ingress-gateway");
+        let name = |it: &'_ String| it.lines().position(|line| line.starts_with("  name: "));
+        let found = documents.iter().filter(is_one);
+        found.map(|it| it.lines().nth(name(it).unwrap()).unwrap().trim_start_matches("  name: ")).collect()
+    };
+    let deployments = names("Deployment");
+    assert_eq!(deployments.len(), 3, "{deployments:?}");
+    assert_eq!(names("Service"), deployments);
+    assert_eq!(names("PodDisruptionBudget"), deployments);
+    let [all, inside, other] = deployments[..] else { panic!("{deployments:?}") };
+    assert_eq!(all, "cofferdam-ingress-gateway");
+    assert!(inside != other && inside.starts_with("cofferdam-ingress-gateway-serve-inside-"), "{inside}");
+    let lines = |kind: &str, name: &str| -> Vec<&str> {
+        let is_it = |it: &&String| {
+            it.contains(&format!("\nkind: {kind}\n")) && it.contains(&format!("\n  name: {name}\n"))
+        };
+        documents.iter().find(is_it).unwrap().lines().map(str::trim).collect()
+    };
+    for (name, gateways) in [
+        (all, &["- --except=serve/inside", "- --except=ml/inside"][..]),
+        (inside, &["- --gateway=serve/inside"]),
+        (other, &["- --gateway=ml/inside"]),
+    ] {
+        let deployment = lines("Deployment", name);
+        let said =
+            deployment.iter().filter(|it| it.starts_with("- --except") || it.starts_with("- --gateway"));
+        assert_eq!(said.copied().collect::<Vec<_>>(), gateways);
+        assert!(deployment.contains(&&*format!("- --service=here/{name}")), "{deployment:#?}");
+        // What a Service leads to, and what a Deployment counts as its own, are nobody else's pods.
+        let component = format!("app.kubernetes.io/component: {}", name.trim_start_matches("cofferdam-"));
+        for (kind, times) in [("Deployment", 4), ("Service", 2), ("PodDisruptionBudget", 2)] {
+            let lines = lines(kind, name);
+            assert_eq!(lines.iter().filter(|it| **it == component).count(), times, "{lines:#?}");
+        }
+        assert!(lines("PodMonitor", all).contains(&&*format!("- {}", name.trim_start_matches("cofferdam-"))));
     }
 }
 

@@ -15,6 +15,9 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
+/// For whom somebody answers, while a gateway or an agent starts.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 fn policy(name: &str) -> String {
     format!(
         "
@@ -73,7 +76,7 @@ fn web() -> Place {
 fn ask(world: &World, name: &'static str) -> Option<u8> {
     let ask = move || {
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         dns_wire::query(&socket, outside(0), name).map(|(code, _)| code)
     };
     world.lab.run(&web(), ask).unwrap()
@@ -84,7 +87,7 @@ fn get(world: &World, host: &'static str) -> String {
     let fetch = move || -> std::io::Result<String> {
         let to = SocketAddr::from((outside(1), 80));
         let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(3))?;
-        stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
         let mut status = [0; 12];
         stream.read_exact(&mut status)?;

@@ -5,12 +5,14 @@
 mod events;
 mod merge;
 mod policies;
+mod serves;
 mod stands;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use crate::follow::{Known, Seen};
+pub use serves::Serves;
 pub use stands::{Faults, Lacks, Stands, Told, Unserved};
 pub use write::{Candidate, Writing, run as write};
 

@@ -194,7 +194,10 @@ async fn cluster_identities_are_known_while_both_sides_agree_and_their_cluster_s
     removes(&world.east, "own");
     world.until("nobody contests it", |world| world.told("train").is_some()).await;
 
-    // A cluster that is silent is believed for a time.
+    // A cluster that is silent is believed for a time, which begins with what it said last.
+    let ask = "get lease cofferdam-identities -n west -o jsonpath={.spec.renewTime}";
+    let said = kubectl(&world.hub, ask, "");
+    world.until("it says so again", |world| kubectl(&world.hub, ask, "") != said).await;
     west.abort();
     sleep(EXPIRE_AFTER / 3).await;
     assert!(world.told("train").is_some());

@@ -9,7 +9,7 @@
 )]
 
 use apiserver::Cluster;
-use controller::ingress::{self, Candidate, Faults, Known, Stands, Told, Writing};
+use controller::ingress::{self, Candidate, Faults, Known, Serves, Stands, Told, Writing};
 use controller::lease::Role;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -114,7 +114,7 @@ async fn serve(client: Client) {
     let (sender, mut known) = watch::channel(Known::default());
     let (stands, to_write) = watch::channel(None);
     let (writing, _how) = watch::channel(Writing::default());
-    let candidate = Candidate { namespace: "ai".into(), name: "first".into(), only: None };
+    let candidate = Candidate { namespace: "ai".into(), name: "first".into(), serves: Serves::All };
     let follow = ingress::follow(client.clone(), &[], sender);
     let write = ingress::write(client, &candidate, to_write, writing);
     let join = async {
@@ -130,7 +130,7 @@ async fn serve(client: Client) {
                 policies: &policies,
                 faults: &Faults::default(),
                 service: None,
-                only: None,
+                serves: &Serves::All,
             };
             stands.send_replace(Some(Arc::new(Stands::new(&told))));
         }
@@ -141,7 +141,8 @@ async fn serve(client: Client) {
 /// Why somebody who has no rights may not stand.
 async fn barred(cluster: &Cluster) -> String {
     let gateway = routes::Resource { namespace: "ai".into(), name: "edge".into() };
-    let candidate = Candidate { namespace: "ai".into(), name: "second".into(), only: Some(gateway) };
+    let candidate =
+        Candidate { namespace: "ai".into(), name: "second".into(), serves: Serves::Only(gateway) };
     let (_stands, to_write) = watch::channel(None);
     let (writing, mut how) = watch::channel(Writing::default());
     let client = client_as(cluster, Some("nobody")).await;

@@ -3,13 +3,16 @@
 //! An agent tells of an address before the answer with it reaches the pod, but does not wait until that is in force: it would
 //! hold up every answer. What it said waits in the channel then, and whoever is refused meanwhile may be so wrongly.
 //!
+//! Each time that it speaks to somebody who waits for it, the kernel has to wake him, and that is most of what telling costs.
+//! So whoever reads lets more come for a moment, but for what somebody is about to be refused without.
+//!
 //! Enters: the channel's end, and a turn for each time that it is read. Leaves: when everything that was said is in force.
 //! Guarantees: a look costs one call to the kernel; nobody waits for longer than [`PATIENCE`].
 
 use nix::sys::socket::{MsgFlags, recv};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -17,6 +20,8 @@ use tokio::time::{Instant, sleep};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often is looked.
 const EVERY: Duration = Duration::from_millis(1);
+/// For how long whoever reads lets more come.
+pub(crate) const GATHER: Duration = Duration::from_millis(1);
 
 /// What the agent says, as those see it who judge by it.
 #[derive(Debug, Default)]
@@ -24,6 +29,9 @@ pub(crate) struct News {
     /// Held from reading until all that was read is in force.
     turn: Mutex<()>,
     stream: Mutex<Option<UnixStream>>,
+    /// Somebody waits for what was said.
+    is_awaited: Mutex<bool>,
+    hurry: Condvar,
 }
 
 impl News {
@@ -37,12 +45,21 @@ impl News {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets more come for a time, while nobody waits for it.
+    pub(crate) fn gather(&self, time: Duration) {
+        let is_awaited = self.is_awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        let gathered = self.hurry.wait_timeout_while(is_awaited, time, |is_awaited| !*is_awaited);
+        *gathered.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
     /// Returns when all that the agent had said is in force: at once, if it is; true if it was not.
     pub(crate) async fn heard(&self) -> bool {
         let end = Instant::now() + PATIENCE;
         let mut has_waited = false;
         while self.is_behind() && Instant::now() < end {
             has_waited = true;
+            *self.is_awaited.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            self.hurry.notify_one();
             sleep(EVERY).await;
         }
         has_waited
@@ -97,5 +114,24 @@ mod tests {
         reader.join().unwrap();
         drop(agent);
         assert!(!news.heard().await, "at its end");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_what_was_said_is_not_kept_waiting_for_more() {
+        let news = Arc::new(News::default());
+        let (mut agent, mut own) = UnixStream::pair().unwrap();
+        news.come_by(Some(own.try_clone().unwrap()));
+        let reader = std::thread::spawn({
+            let news = Arc::clone(&news);
+            move || {
+                news.gather(Duration::from_secs(3600));
+                let _turn = news.turn();
+                own.read_exact(&mut [0; 4]).unwrap();
+            }
+        });
+        agent.write_all(b"said").unwrap();
+        assert!(news.heard().await);
+        reader.join().unwrap();
+        assert!(!news.is_behind());
     }
 }

@@ -11,7 +11,7 @@ use crate::call::Call;
 use crate::capture::Content;
 use crate::counters::{Counters, Counts};
 use crate::message::{Binding, ToAgent, ToProxy};
-use crate::news::News;
+use crate::news::{GATHER, News};
 use crate::record::{Record, Sink};
 use crate::serve::{Gateway, Phase};
 use crate::settings::Limits;
@@ -207,15 +207,21 @@ impl Obeying {
     /// Does what one agent says.
     fn follow(&self, stream: &UnixStream, assembly: &mut Assembly) -> Parting {
         let mut turn = self.news.turn();
+        let mut applied = None;
         loop {
             // Who speaks no sense is not followed either.
             match assembly.take() {
-                Ok(Some(message)) => match self.obey(message) {
+                Ok(Some(message)) => match self.obey(message, &mut applied) {
                     Some(parting) => return parting,
                     None => continue,
                 },
                 Ok(None) => drop(turn),
                 Err(_) => return self.gone(),
+            }
+            if let Some(revision) = applied.take() {
+                // Whoever does not hear it is gone.
+                let _heard = self.link.tell(&ToAgent::Applied(revision));
+                self.news.gather(GATHER);
             }
             // Nobody else reads: what comes stays there until this thread has its turn.
             let comes = recv(stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK);
@@ -228,7 +234,8 @@ impl Obeying {
         }
     }
 
-    fn obey(&self, message: ToProxy) -> Option<Parting> {
+    /// Leaves which revision is in force, to be told when no more is there to be done at once.
+    fn obey(&self, message: ToProxy, in_force: &mut Option<u64>) -> Option<Parting> {
         let (revision, applied) = match message {
             ToProxy::Sockets { .. } => return Some(self.gone()),
             ToProxy::Stop => return Some(Parting::Stopped),
@@ -257,12 +264,17 @@ impl Obeying {
                 (revision, bindings.read().and_then(|bindings| self.bind(&rules, bindings)))
             }
         };
-        let told = match applied {
-            Ok(()) => ToAgent::Applied(revision),
-            Err(why) => ToAgent::NotApplied(revision, why),
-        };
-        // Whoever does not hear it is gone.
-        let _heard = self.link.tell(&told);
+        match applied {
+            Ok(()) => *in_force = Some(revision),
+            Err(why) => {
+                // What came before is told before.
+                let before = in_force.take().map(ToAgent::Applied);
+                for told in before.into_iter().chain([ToAgent::NotApplied(revision, why)]) {
+                    // Whoever does not hear it is gone.
+                    let _heard = self.link.tell(&told);
+                }
+            }
+        }
         None
     }
 

@@ -12,6 +12,17 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{- /* NAMESPACE/NAME as the end of a name that is a label as well: what is long ends in a hash of the whole. */}}
+{{- define "cofferdam.short" -}}
+{{- $text := . | replace "/" "-" | replace "." "-" }}
+{{- printf "%s-%s" ($text | trunc 24 | trimSuffix "-") (. | sha256sum | trunc 8) }}
+{{- end }}
+
+{{- /* Component of the process that serves one Gateway alone. */}}
+{{- define "cofferdam.separate" -}}
+ingress-gateway-{{ include "cofferdam.short" . }}
+{{- end }}
+
 {{- define "cofferdam.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}

@@ -3,6 +3,7 @@
 //! Guarantees: conditions and parents of others stay as they are, in their order; a condition that says the same keeps its
 //! time; nothing is said of a state of the object that was not looked at. Does not: talk to anything.
 
+use super::serves::Serves;
 use super::stands::{Listener, Says, Wanted};
 use crate::report::Condition;
 use routes::{CONTROLLER, FEATURES, Resource};
@@ -13,9 +14,9 @@ const PASSING: [&str; 1] = ["Degraded"];
 /// Group of the kinds of routes that may attach.
 const GROUP: &str = "gateway.networking.k8s.io";
 
-/// The whole status to write; `None`: it is as it should be, or the object is not the one that this is about. `only`: the
-/// Gateway that is spoken for where others of our classes have processes of their own. `now`: RFC 3339.
-pub(super) fn merged(object: &Value, wanted: &Wanted, only: Option<&Resource>, now: &str) -> Option<Value> {
+/// The whole status to write; `None`: it is as it should be, or the object is not the one that this is about. `serves`: the
+/// Gateways that are spoken for. `now`: RFC 3339.
+pub(super) fn merged(object: &Value, wanted: &Wanted, serves: &Serves, now: &str) -> Option<Value> {
     let metadata = object.get("metadata")?;
     let is_it = metadata.get("generation").and_then(Value::as_i64).unwrap_or_default() == wanted.generation
         && metadata.get("creationTimestamp").and_then(Value::as_str).unwrap_or_default() == &*wanted.created;
@@ -57,17 +58,17 @@ pub(super) fn merged(object: &Value, wanted: &Wanted, only: Option<&Resource>, n
         }
         Says::Route(own) => {
             let before = list(old, "parents");
-            let parents = parents(object, before, own, only, |conditions, old| at(conditions, old, &[]))?;
+            let parents = parents(object, before, own, serves, |conditions, old| at(conditions, old, &[]))?;
             // Whoever has no parent of ours and no status needs none.
             if !parents.is_empty() || !before.is_empty() {
                 status.insert("parents".to_owned(), parents.into());
             }
         }
         Says::Pool(own) => {
-            POOL.put(&mut status, old, (own, only), |conditions, old| at(conditions, old, &[]));
+            POOL.put(&mut status, old, (own, serves), |conditions, old| at(conditions, old, &[]));
         }
         Says::BackendTls(own) => {
-            BACKEND_TLS.put(&mut status, old, (own, only), |conditions, old| at(conditions, old, &[]));
+            BACKEND_TLS.put(&mut status, old, (own, serves), |conditions, old| at(conditions, old, &[]));
         }
     }
     let status = Value::Object(status);
@@ -90,11 +91,11 @@ impl Words {
         &self,
         status: &mut Map<String, Value>,
         old: &Value,
-        (own, only): (&[(Resource, Vec<Condition>)], Option<&Resource>),
+        (own, serves): (&[(Resource, Vec<Condition>)], &Serves),
         conditions: impl Fn(&[Condition], &Value) -> Value,
     ) {
         let before = list(old, self.list);
-        let users = self.users(before, own, only, conditions);
+        let users = self.users(before, own, serves, conditions);
         // Whoever nobody of ours comes to, and who says nothing, need say nothing.
         if !users.is_empty() || !before.is_empty() {
             status.insert(self.list.to_owned(), users.into());
@@ -106,7 +107,7 @@ impl Words {
         &self,
         before: &[Value],
         own: &[(Resource, Vec<Condition>)],
-        only: Option<&Resource>,
+        serves: &Serves,
         conditions: impl Fn(&[Condition], &Value) -> Value,
     ) -> Vec<Value> {
         let mut wanted: Vec<_> = own.iter().collect();
@@ -116,21 +117,23 @@ impl Words {
             });
             json!({ self.reference: reference, "controllerName": CONTROLLER, "conditions": conditions(wanted, old) })
         };
-        let is_of = |old: &Value, gateway: &Resource| {
-            let reference = old.get(self.reference).unwrap_or(&Value::Null);
-            text(reference, "kind").is_none_or(|kind| kind == "Gateway")
-                && text(reference, "namespace") == Some(&gateway.namespace)
-                && text(reference, "name") == Some(&gateway.name)
+        let gateway_of = |old: &'_ Value| {
+            let reference = old.get(self.reference)?;
+            let is_gateway = text(reference, "kind").is_none_or(|kind| kind == "Gateway");
+            let (namespace, name) = (text(reference, "namespace")?, text(reference, "name")?);
+            is_gateway.then(|| Resource { namespace: namespace.into(), name: name.into() })
         };
         let mut users = Vec::new();
         for old in before {
             let is_ours = text(old, "controllerName") == Some(CONTROLLER);
-            let at = wanted.iter().position(|(gateway, _)| is_of(old, gateway));
+            let gateway = gateway_of(old);
+            let at = wanted.iter().position(|(wanted, _)| Some(wanted) == gateway.as_ref());
+            let is_spoken_for = gateway.map_or(serves.is_all(), |it| serves.has(&it.namespace, &it.name));
             // Definitions of pools without the field drop who said it: then it is who speaks for the Gateway.
             let may_be_ours = text(old, "controllerName").is_none();
             match at.filter(|_| is_ours || may_be_ours) {
                 Some(at) => users.push(made(wanted.remove(at), old)),
-                None if is_ours && only.is_none_or(|only| is_of(old, only)) => {}
+                None if is_ours && is_spoken_for => {}
                 None => users.push(old.clone()),
             }
         }
@@ -188,7 +191,7 @@ fn parents(
     object: &Value,
     before: &[Value],
     own: &[(usize, Vec<Condition>)],
-    only: Option<&Resource>,
+    serves: &Serves,
     conditions: impl Fn(&[Condition], &Value) -> Value,
 ) -> Option<Vec<Value>> {
     let written = list(object.get("spec").unwrap_or(&Value::Null), "parentRefs");
@@ -203,7 +206,7 @@ fn parents(
             parents.push(old.clone());
         } else if let Some(at) = wanted.iter().position(|(it, _)| Some(*it) == old.get("parentRef")) {
             parents.push(made(wanted.remove(at), old));
-        } else if only.is_some_and(|only| !is_parent(object, old, only)) {
+        } else if !is_spoken_for(object, old, serves) {
             parents.push(old.clone());
         }
     }
@@ -211,10 +214,10 @@ fn parents(
     Some(parents)
 }
 
-/// Whether a parent of a route's status is this Gateway.
-fn is_parent(object: &Value, parent: &Value, gateway: &Resource) -> bool {
+/// Whether a parent of a route's status is a Gateway that is served here.
+fn is_spoken_for(object: &Value, parent: &Value, serves: &Serves) -> bool {
     let reference = parent.get("parentRef").unwrap_or(&Value::Null);
     let own = object.get("metadata").and_then(|it| text(it, "namespace"));
-    text(reference, "namespace").or(own) == Some(&gateway.namespace)
-        && text(reference, "name") == Some(&gateway.name)
+    let namespace = text(reference, "namespace").or(own).unwrap_or_default();
+    serves.has(namespace, text(reference, "name").unwrap_or_default())
 }

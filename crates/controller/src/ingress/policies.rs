@@ -58,7 +58,7 @@ pub(super) fn conditions(told: &Told<'_>) -> Vec<(ObjectName, i64, Vec<Condition
         };
         let errors = said.get(&name).map(Vec::as_slice).unwrap_or_default();
         // One that is nowhere here is for the process of another Gateway to speak of.
-        if told.only.is_some() && errors.is_empty() && !served.has_target(told, policy) {
+        if !told.serves.is_all() && errors.is_empty() && !served.has_target(told, policy) {
             return None;
         }
         let mut conditions = vec![accepted(policy, errors)];
@@ -118,7 +118,7 @@ fn programmed(
         return no("Closed", format!("{first}{}", more(closed.len())));
     }
     // Targets that are not here may be served by the processes of other Gateways, which speak of them.
-    if told.only.is_some() {
+    if !told.serves.is_all() {
         let message = "at each target that is served".to_owned();
         return Condition { kind: "Programmed", holds: true, reason: "Programmed", message };
     }

@@ -5,6 +5,7 @@
 //! gateway does not serve; of a route, nothing is said for a Gateway that is not ours. Does not: write anything anywhere.
 
 use super::policies;
+use super::serves::Serves;
 use crate::report::Condition;
 use admit::Policies;
 use crds::{Diagnostic, Object, ObjectName};
@@ -87,8 +88,8 @@ pub(crate) struct Listener {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stands {
     pub(crate) wanted: BTreeMap<ObjectName, Wanted>,
-    /// The Gateway that is spoken for, where that is not every one of our classes.
-    pub(crate) only: Option<Resource>,
+    /// The Gateways that are spoken for.
+    pub(crate) serves: Serves,
 }
 
 /// What is known when a gateway has read all and put in force what it can.
@@ -106,8 +107,8 @@ pub struct Told<'a> {
     pub faults: &'a Faults,
     /// Namespace and name of the Service that leads here, whose addresses Gateways have.
     pub service: Option<&'a Resource>,
-    /// The Gateway that is served, where others of our classes have processes of their own: nothing is said for those.
-    pub only: Option<&'a Resource>,
+    /// The Gateways that are served: nothing is said for others.
+    pub serves: &'a Serves,
 }
 
 impl Stands {
@@ -151,7 +152,7 @@ impl Stands {
                 wanted.created = meta.created.clone();
             }
         }
-        Self { wanted, only: told.only.cloned() }
+        Self { wanted, serves: told.serves.clone() }
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use super::merge::merged;
+use super::serves::Serves;
 use super::stands::{Faults, Lacks, Stands, Told, Unserved};
 use admit::Policies;
 use crds::{Object, ObjectName};
@@ -56,7 +57,7 @@ struct State {
     text: String,
     faults: Faults,
     service: Option<Resource>,
-    only: Option<Resource>,
+    serves: Serves,
 }
 
 impl State {
@@ -81,7 +82,7 @@ impl State {
             policies: &policies,
             faults: &self.faults,
             service: self.service.as_ref(),
-            only: self.only.as_ref(),
+            serves: &self.serves,
         };
         Stands::new(&told)
     }
@@ -90,7 +91,7 @@ impl State {
     fn written(&self, kind: &str, name: &str, object: Value) -> Option<Value> {
         let namespace = if kind == "GatewayClass" { "" } else { "ai" };
         let name = ObjectName { kind: kind.into(), namespace: namespace.into(), name: name.into() };
-        merged(&object, &self.stands().wanted[&name], self.only.as_ref(), NOW)
+        merged(&object, &self.stands().wanted[&name], &self.serves, NOW)
     }
 
     /// Conditions of an object that had no status, each as one line.
@@ -282,8 +283,11 @@ fn what_others_say_of_a_route_stays_and_what_stays_the_same_keeps_its_time() {
 fn a_process_of_one_gateway_speaks_for_that_one_and_leaves_what_those_of_others_say() {
     let ours = |name: &str| json!({"controllerName": "cofferdam.dev/ingress-gateway", "parentRef": {"name": name}, "conditions": []});
     let mut state = State::of(&format!("{OBJECTS}{POOL}"), ROUTE);
-    for (only, others) in [(None, 0), (Some(edge()), 1)] {
-        state.only = only;
+    let other = Resource { namespace: "ai".into(), name: "beside".into() };
+    for (serves, others) in
+        [(Serves::All, 0), (Serves::Only(edge()), 1), (Serves::AllBut(vec![other.clone()]), 1)]
+    {
+        state.serves = serves;
         let mut written = route(&json!([ours("beside"), ours("edge")]));
         written["metadata"]["namespace"] = "ai".into();
         let status = state.written("HTTPRoute", "models", written).unwrap();
@@ -299,20 +303,21 @@ fn a_process_of_one_gateway_speaks_for_that_one_and_leaves_what_those_of_others_
         assert_eq!(status["parents"].as_array().unwrap().len(), others + 1, "{status:#}");
     }
     let both = "{group: gateway.networking.k8s.io, kind: Gateway, name: edge}, {group: gateway.networking.k8s.io, kind: Gateway, name: beside}";
-    let said =
-        State { only: Some(edge()), ..State::of(OBJECTS, both) }.conditions("InferencePolicy", "models");
+    let said = State { serves: Serves::Only(edge()), ..State::of(OBJECTS, both) }
+        .conditions("InferencePolicy", "models");
     assert_eq!(said[1], "Programmed True Programmed at each target that is served");
     // A policy that holds at none of its targets is another's to speak of; one with an error is everybody's.
     let beside = "{group: gateway.networking.k8s.io, kind: Gateway, name: beside}";
     let name = ObjectName { kind: "InferencePolicy".into(), namespace: "ai".into(), name: "models".into() };
-    for (text, target, only, is_told) in [
-        (OBJECTS.to_owned(), ROUTE, Some(edge()), true),
-        (OBJECTS.to_owned(), beside, Some(edge()), false),
-        (OBJECTS.to_owned(), beside, None, true),
-        (OBJECTS.replace("mode: Shadow", "mode: Loud"), beside, Some(edge()), true),
+    for (text, target, serves, is_told) in [
+        (OBJECTS.to_owned(), ROUTE, Serves::Only(edge()), true),
+        (OBJECTS.to_owned(), ROUTE, Serves::AllBut(vec![other]), true),
+        (OBJECTS.to_owned(), beside, Serves::Only(edge()), false),
+        (OBJECTS.to_owned(), beside, Serves::All, true),
+        (OBJECTS.replace("mode: Shadow", "mode: Loud"), beside, Serves::Only(edge()), true),
     ] {
-        let state = State { only, ..State::of(&text, target) };
-        assert_eq!(state.stands().wanted.contains_key(&name), is_told, "{target} {:?}", state.only);
+        let state = State { serves, ..State::of(&text, target) };
+        assert_eq!(state.stands().wanted.contains_key(&name), is_told, "{target} {:?}", state.serves);
     }
 }
 

@@ -7,6 +7,7 @@
 
 use super::events::Events;
 use super::merge::merged;
+use super::serves::Serves;
 use super::stands::{Says, Stands, Wanted};
 use super::{Served, with_status};
 use crate::lease::{self, Role};
@@ -16,7 +17,6 @@ use feed::client::chain;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
-use routes::Resource;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,15 +48,15 @@ pub struct Candidate {
     pub namespace: String,
     /// This gateway's name among all.
     pub name: String,
-    /// The Gateway that it serves, where others of its classes have processes of their own: those have a Lease each.
-    pub only: Option<Resource>,
+    /// The Gateways that it serves. A process of one alone has a Lease of its own.
+    pub serves: Serves,
 }
 
 impl Candidate {
     fn lease(&self) -> String {
-        match &self.only {
-            Some(only) => format!("{}.{}.{}", lease::INGRESS, only.namespace, only.name),
-            None => lease::INGRESS.to_owned(),
+        match &self.serves {
+            Serves::Only(gateway) => format!("{}.{}.{}", lease::INGRESS, gateway.namespace, gateway.name),
+            Serves::All | Serves::AllBut(_) => lease::INGRESS.to_owned(),
         }
     }
 }
@@ -133,7 +133,7 @@ struct Writer {
     client: Client,
     events: Events,
     wanted: BTreeMap<ObjectName, Wanted>,
-    only: Option<Resource>,
+    serves: Serves,
     /// What may not be as it is wanted.
     due: BTreeSet<ObjectName>,
     /// Where the last round ended.
@@ -154,7 +154,7 @@ impl Writer {
             client,
             events,
             wanted,
-            only: None,
+            serves: Serves::All,
             due,
             last: None,
             has_more: false,
@@ -171,7 +171,7 @@ impl Writer {
         let gone = self.wanted.keys().filter(|name| !stands.wanted.contains_key(*name));
         self.due.extend(changed.chain(gone).cloned());
         self.wanted.clone_from(&stands.wanted);
-        self.only.clone_from(&stands.only);
+        self.serves.clone_from(&stands.serves);
     }
 
     async fn round(&mut self) {
@@ -267,9 +267,9 @@ impl Writer {
         let object = serde_json::to_value(object).unwrap_or_default();
         let no_route = || Wanted::none(&object);
         match self.wanted.get(name) {
-            Some(wanted) => merged(&object, wanted, self.only.as_ref(), &now()),
+            Some(wanted) => merged(&object, wanted, &self.serves, &now()),
             // It may have been ours.
-            None if name.kind.ends_with("Route") => merged(&object, &no_route(), self.only.as_ref(), &now()),
+            None if name.kind.ends_with("Route") => merged(&object, &no_route(), &self.serves, &now()),
             None => None,
         }
     }
