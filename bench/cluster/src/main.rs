@@ -6,6 +6,7 @@ mod system;
 mod writer;
 
 use anyhow::{Context, Result};
+use clap::Parser;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use lab::{Lab, NodePlan, Place, Plan, PodPlan};
 use serde_json::{Value, json};
@@ -38,9 +39,22 @@ const PROBES: usize = 1_000_000;
 const COME: u64 = 20;
 const LIVES: Duration = Duration::from_secs(10);
 
+/// Measure how soon a change at the API server is in force in a node's kernel, and what many pods and nodes cost
+///
+/// A real kube-apiserver and etcd, the controller and one agent run as processes. It needs root, what tests/apiserver/build has
+/// built, and the program `cofferdam` beside this one. One JSON object goes to standard output.
+#[derive(Parser, Debug)]
+#[command(after_help = "Example:
+  tests/apiserver/build && cargo build --release -p cofferdam -p bench-cluster
+  sudo target/release/bench-cluster > cluster.json")]
+struct Args {
+    /// A small cluster, to see that it works: 2,000 pods and 100 nodes instead of 100,000 and 5,000
+    #[arg(long)]
+    quick: bool,
+}
+
 fn main() -> Result<()> {
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let size = if quick { QUICK } else { FULL };
+    let size = if Args::parse().quick { QUICK } else { FULL };
     let lab = Lab::up(plan())?;
     // The servers end with the thread that started them, so one thread does it all.
     let (done, result) = std::sync::mpsc::channel();

@@ -8,7 +8,8 @@
 
 mod shape;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
 use compiler::engine::{Engine, Event};
 use compiler::lower::{Cluster, Placement, Scope};
 use policy::table::Table;
@@ -18,12 +19,29 @@ use std::hint::black_box;
 use std::net::IpAddr;
 use std::time::Instant;
 
+/// Measure what it costs to compile a policy set of a published size, to change it, and to judge by it
+///
+/// One JSON object goes to standard output. One shape a process, because peak memory never falls.
+#[derive(Parser, Debug)]
+#[command(after_help = "Example:
+  cargo run --release -p bench-compile -- namespaces > compile-namespaces.json")]
+struct Args {
+    /// What the cluster looks like
+    shape: Shape,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Shape {
+    /// 25,000 namespaces of 4 pods and 3 policies each, on 1,000 nodes
+    Namespaces,
+    /// One namespace of 10,000 pods on 100 nodes, each selected by 10,000 policies
+    Policies,
+}
+
 fn main() -> Result<()> {
-    let name = std::env::args().nth(1).context("which shape: namespaces or policies")?;
-    let set = match name.as_str() {
-        "namespaces" => shape::namespaces(),
-        "policies" => shape::policies(),
-        other => bail!("no shape {other}: namespaces or policies"),
+    let (name, set) = match Args::parse().shape {
+        Shape::Namespaces => ("namespaces", shape::namespaces()),
+        Shape::Policies => ("policies", shape::policies()),
     };
     let before_mib = peak_mib()?;
     let start = Instant::now();

@@ -14,6 +14,7 @@ mod servers;
 mod stub;
 
 use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
 use load::{Names, Sample};
 use serde_json::json;
 use servers::{Kind, Server};
@@ -50,24 +51,55 @@ const ROWS: [Row; 9] = [
     Row { name: "unbound, asked", kind: Kind::Unbound { cache: false }, names: Names::Unique },
 ];
 
+/// Measure what an answer of the DNS proxy costs, beside unbound and dnsdist
+///
+/// Needs Debian's packages unbound and dnsdist (a peer that is missing is named, and not measured) and their configurations in
+/// $COFFERDAM_SHARED/peers, by default ../shared/peers. Raw samples go to standard output as JSON, a table and progress to standard
+/// error.
+#[derive(Parser, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  cargo run --release -p bench-dns -- --quick
+  cargo run --release -p bench-dns -- unbound      only the rows of unbound
+  cargo run --release -p bench-dns -- engine       only what the proxy's own code takes"
+)]
+struct Args {
+    #[command(subcommand)]
+    part: Option<Part>,
+    /// Only rows that have this in their name
+    row: Option<String>,
+    /// One short round instead of seven, to see that it works
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Subcommand, Debug)]
+enum Part {
+    /// Measure only what the proxy's own code takes for a question, without sockets
+    Engine,
+    /// The process that is measured
+    #[command(hide = true)]
+    Proxy,
+    /// The process that stands for the resolver behind it
+    #[command(hide = true)]
+    Stub { port: u16 },
+}
+
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        Some("proxy") => return Ok(dns::run_proxy(std::io::stdin().as_fd().try_clone_to_owned()?)?),
-        Some("stub") => return stub::run(arguments.get(1).context("which port?")?.parse()?),
-        Some("engine") => return Ok(writeln!(std::io::stdout(), "{:#}", engine::measure(200_000)?)?),
-        _ => {}
+    let args = Args::parse();
+    match args.part {
+        Some(Part::Proxy) => return Ok(dns::run_proxy(std::io::stdin().as_fd().try_clone_to_owned()?)?),
+        Some(Part::Stub { port }) => return stub::run(port),
+        Some(Part::Engine) => return Ok(writeln!(std::io::stdout(), "{:#}", engine::measure(200_000)?)?),
+        None => {}
     }
-    let (options, only): (Vec<_>, Vec<_>) = arguments.iter().partition(|it| it.starts_with('-'));
-    if options.iter().any(|it| *it != "--quick") || only.len() > 1 {
-        bail!("bench-dns [--quick] [ROW], not {}", arguments.join(" "));
-    }
-    let rows: Vec<&Row> =
-        ROWS.iter().filter(|row| only.iter().all(|part| row.name.contains(part.as_str()))).collect();
+    let (quick, only) = (args.quick, args.row.unwrap_or_default());
+    let rows: Vec<&Row> = ROWS.iter().filter(|row| row.name.contains(&only)).collect();
     if rows.is_empty() {
-        bail!("no row has {} in its name", only.first().map_or("", |it| it.as_str()));
+        bail!("no row has {only} in its name");
     }
-    let quick = !options.is_empty();
     let (rounds, time) = if quick { (1, Duration::from_millis(500)) } else { (7, Duration::from_secs(2)) };
     // Before this process has one processor only.
     let machine = bench_machine::describe();
@@ -107,4 +139,31 @@ fn main() -> Result<()> {
 
 fn say(what: &str) {
     let _ = writeln!(std::io::stderr(), "{what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Args, Part};
+    use clap::Parser;
+
+    fn parsed(line: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for wrong in ["--fast", "unbound dnsdist", "--quick stub 53", "stub", "stub port"] {
+            let taken = parsed(&format!("bench-dns {wrong}"));
+            assert!(taken.is_err(), "{wrong} was taken as {taken:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_is_no_command() {
+        assert!(matches!(
+            parsed("bench-dns --quick unbound"),
+            Ok(Args { part: None, row: Some(_), quick: true })
+        ));
+        assert!(matches!(parsed("bench-dns stub 53"), Ok(Args { part: Some(Part::Stub { port: 53 }), .. })));
+    }
 }

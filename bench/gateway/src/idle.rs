@@ -7,20 +7,26 @@
 use crate::load::{self, pin};
 use crate::proxies;
 use crate::requests::{Clients, How, Keys, Row, idle_and_later_bytes, idle_bytes, say, servers};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 pub(crate) fn run(only: &str) -> Result<()> {
+    let named = |name: &str| name.contains(only);
+    if !proxies::Row::all().iter().any(|row| named(row.name()))
+        && !Row::all().iter().any(|row| named(&row.name()))
+    {
+        bail!("no row has {only} in its name");
+    }
     pin(1)?;
     let keys = Keys::make()?;
     let (servers, clients) = (servers(&keys)?, Clients::make(&keys)?);
     let tell = |row: &str, bytes: f64| say(&format!("{row}: {:.1} KiB", bytes / 1024.0));
-    for row in proxies::Row::all().into_iter().filter(|row| row.name().contains(only)) {
+    for row in proxies::Row::all().into_iter().filter(|row| named(row.name())) {
         let proxy = row.start(servers.tls)?;
         let bytes =
             idle_bytes(&proxy, How::Http1(Some((clients.http1(), load::NAME)))).context(row.name())?;
         tell(&format!("{}, passed on", row.name()), bytes);
     }
-    for row in Row::all().into_iter().filter(|row| row.name().contains(only)) {
+    for row in Row::all().into_iter().filter(|row| named(&row.name())) {
         let proxy = row.start(servers, &keys)?;
         let how = row.client(&clients);
         if let How::Http2(_) = how {

@@ -14,32 +14,80 @@ mod requests;
 mod streams;
 
 use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
 use load::{Sample, Size};
 use proxies::Row;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+/// Measure what the gateway costs a connection, a byte, a request and an event of a stream, beside other proxies
+///
+/// Without a command: TLS that is passed on by its server name, beside HAProxy and Envoy. Needs haproxy; Envoy, nginx and Squid are
+/// measured where they are installed. Raw samples go to standard output as JSON, a table and progress to standard error.
+#[derive(Parser, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  cargo run --release -p bench-gateway -- --quick
+  cargo run --release -p bench-gateway -- requests --only nginx
+  cargo run --release -p bench-gateway -- idle haproxy"
+)]
+struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
+    /// Two short rounds instead of seven, to see that it works
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// Measure requests that are judged, over open connections, beside HAProxy, Envoy, nginx and Squid
+    Requests {
+        /// Two short rounds instead of five, to see that it works
+        #[arg(long)]
+        quick: bool,
+        /// Only rows that have this in their name
+        #[arg(long, value_name = "PART")]
+        only: Option<String>,
+    },
+    /// Measure what is added to the time of an event of a stream, beside HAProxy, Envoy and nginx
+    Streams {
+        /// One short round instead of five, to see that it works
+        #[arg(long)]
+        quick: bool,
+        /// Only the row of this name
+        #[arg(long, value_name = "ROW")]
+        only: Option<String>,
+    },
+    /// Measure the memory of a connection that does nothing; a line for each row on standard error
+    Idle {
+        /// Only rows that have this in their name
+        name: Option<String>,
+    },
+    /// The process that is measured
+    #[command(hide = true)]
+    Proxy {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [role, rest @ ..] = arguments.as_slice()
-        && role == "proxy"
-    {
-        return proxies::serve(rest);
+    let args = Args::parse();
+    match args.what {
+        Some(What::Requests { quick, only }) => requests::run(quick, only.as_deref()),
+        Some(What::Streams { quick, only }) => streams::run(quick, only.as_deref()),
+        Some(What::Idle { name }) => idle::run(&name.unwrap_or_default()),
+        Some(What::Proxy { arguments }) => proxies::serve(&arguments),
+        None => passthrough(args.quick),
     }
-    let quick = arguments.iter().any(|argument| argument == "--quick");
-    if let [role, rest @ ..] = arguments.as_slice()
-        && role == "idle"
-    {
-        return idle::run(rest.first().map_or("", String::as_str));
-    }
-    let only = arguments.iter().skip_while(|it| *it != "--only").nth(1);
-    if arguments.iter().any(|argument| argument == "streams") {
-        return streams::run(quick, only.map(String::as_str));
-    }
-    if arguments.iter().any(|argument| argument == "requests") {
-        return requests::run(quick, only.map(String::as_str));
-    }
+}
+
+/// TLS that is passed on by the name in its hello.
+fn passthrough(quick: bool) -> Result<()> {
     let (rounds, size) = if quick { (2, Size::QUICK) } else { (7, Size::FULL) };
     // Before this process keeps to one processor, which would be taken for all there are.
     let machine = bench_machine::describe();
@@ -47,7 +95,7 @@ fn main() -> Result<()> {
     let server = load::Server::start()?;
     let mut rows = Row::all();
     let mut samples: Vec<(usize, &'static str, Sample)> = Vec::new();
-    let mut dice = Dice(1);
+    let mut dice = bench_machine::Dice(1);
     for round in 0..rounds {
         dice.shuffle(&mut rows);
         for row in &rows {
@@ -71,19 +119,6 @@ fn main() -> Result<()> {
     writeln!(std::io::stdout(), "{report:#}")?;
     say(&table(&samples));
     Ok(())
-}
-
-/// A small generator of its own: an order needs no more (Knuth's constants for 64 bits).
-struct Dice(u64);
-
-impl Dice {
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let other = usize::try_from(self.0 >> 33).unwrap_or_default() % (last + 1);
-            items.swap(last, other);
-        }
-    }
 }
 
 fn say(what: &str) {
@@ -145,4 +180,27 @@ fn table(samples: &Samples) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Args, What};
+    use clap::Parser;
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for wrong in
+            ["--fast", "--only nginx", "reqests", "--quick requests", "requests idle", "idle --quick"]
+        {
+            let taken = Args::try_parse_from(["bench-gateway"].into_iter().chain(wrong.split(' ')));
+            assert!(taken.is_err(), "{wrong} was taken as {taken:?}");
+        }
+    }
+
+    #[test]
+    fn the_process_that_is_measured_gets_its_arguments_as_they_are() {
+        let args = Args::try_parse_from(["bench-gateway", "proxy", "--requests", "rules.json"]);
+        let Ok(Args { what: Some(What::Proxy { arguments }), .. }) = &args else { panic!("{args:?}") };
+        assert_eq!(arguments, &["--requests", "rules.json"]);
+    }
 }

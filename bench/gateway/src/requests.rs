@@ -209,6 +209,9 @@ pub(crate) fn run(quick: bool, only: Option<&str>) -> Result<()> {
     let (servers, clients) = (servers(&keys)?, Clients::make(&keys)?);
     let mut rows = Row::all();
     rows.retain(|row| only.is_none_or(|only| row.name().contains(only)));
+    if rows.is_empty() {
+        bail!("no row has {} in its name", only.unwrap_or_default());
+    }
     let mut samples: Vec<(usize, String, Sample)> = Vec::new();
     for round in 0..rounds {
         // Each row stands once at each place of the order.

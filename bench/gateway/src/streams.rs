@@ -78,7 +78,11 @@ pub(crate) fn run(quick: bool, only: Option<&str>) -> Result<()> {
     let keys = Keys::make()?;
     let clients = Clients::make(&keys)?;
     let mut all = Between::all();
+    let names = all.iter().map(|between| between.name()).collect::<Vec<_>>().join("; ");
     all.retain(|between| only.is_none_or(|only| between.name() == only));
+    if all.is_empty() {
+        bail!("no row is named {}: there are {names}", only.unwrap_or_default());
+    }
     let mut samples: Vec<(usize, String, Sample)> = Vec::new();
     for round in 0..rounds {
         // Each row stands once at each place of the order.

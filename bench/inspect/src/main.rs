@@ -7,6 +7,7 @@
 mod bodies;
 
 use anyhow::{Context, Result};
+use clap::Parser;
 use inspect::leak::{LeakOptions, LeakRules, SECRETS, Scanner};
 use inspect::operation::{Head, Reader};
 use serde_json::{Map, Value, json};
@@ -25,9 +26,20 @@ const BODY: usize = 1 << 20;
 /// Calls whose time is taken.
 const CALLS: usize = 20_000;
 
+/// Measure what it costs to say what a request does and to look for leaks in it, beside the regex crate and grep -F
+///
+/// One JSON object goes to standard output.
+#[derive(Parser, Debug)]
+#[command(after_help = "Example:
+  cargo run --release -p bench-inspect -- --quick")]
+struct Args {
+    /// One round instead of ten, to see that it works
+    #[arg(long)]
+    quick: bool,
+}
+
 fn main() -> Result<()> {
-    let is_quick = std::env::args().any(|argument| argument == "--quick");
-    let rounds = if is_quick { 1 } else { 10 };
+    let rounds = if Args::parse().quick { 1 } else { 10 };
     let classes = classes()?;
     let literals = literals()?;
     let mut rates: Vec<(String, f64)> = Vec::new();

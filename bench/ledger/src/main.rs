@@ -8,7 +8,8 @@ mod peer;
 mod shape;
 mod times;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use clap::Parser;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
@@ -18,13 +19,21 @@ use times::quantile;
 const RECORDS: u64 = 5_000_000;
 const QUICK: u64 = 200_000;
 
+/// Measure what the ledger takes and how soon it answers while it is written, beside DuckDB and the ClickHouse engine
+///
+/// $BENCH_LEDGER_PYTHON names a Python with the packages duckdb and chdb-core; without it only the ledger is measured. Files are written
+/// below the folder for temporary files. Raw samples go to standard output as JSON, a table and progress to standard error.
+#[derive(Parser, Debug)]
+#[command(after_help = "Example:
+  BENCH_LEDGER_PYTHON=target/bench-stores/bin/python cargo run --release -p bench-ledger -- --quick")]
+struct Args {
+    /// 200,000 records instead of 5,000,000, to see that it works
+    #[arg(long)]
+    quick: bool,
+}
+
 fn main() -> Result<()> {
-    let quick = match std::env::args().nth(1).as_deref() {
-        Some("--quick") => true,
-        None => false,
-        Some(other) => bail!("unknown argument {other}"),
-    };
-    let records = if quick { QUICK } else { RECORDS };
+    let records = if Args::parse().quick { QUICK } else { RECORDS };
     let machine = bench_machine::describe();
     let folder = tempfile::tempdir()?;
     say("the ledger");

@@ -1,4 +1,8 @@
-//! What every raw run of a benchmark says about the machine it ran on: no names, no paths.
+//! What benchmarks share: the order of their rows, and what a raw run says about the machine it ran on (no names, no paths).
+
+mod dice;
+
+pub use dice::Dice;
 
 use serde_json::{Value, json};
 
@@ -17,4 +21,23 @@ pub fn describe() -> Value {
         "load": first("/proc/loadavg", ""),
         "optimized": !cfg!(debug_assertions),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// A benchmark takes half an hour: whoever asks for help must not start it.
+    #[test]
+    fn every_benchmark_reads_its_arguments_before_it_starts() {
+        let mut seen = 0;
+        for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap() {
+            let program = entry.unwrap().path().join("src/main.rs");
+            let Ok(text) = std::fs::read_to_string(&program) else { continue };
+            assert!(text.contains("Args::parse()"), "{} takes its arguments unread", program.display());
+            assert!(text.contains("after_help"), "{} has no example", program.display());
+            seen += 1;
+        }
+        assert!(seen > 10, "only {seen} benchmarks were found");
+    }
 }

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use clap::Parser;
 use peer::Peer;
 use requests::Request;
 use serde_json::{Value, json};
@@ -21,13 +22,25 @@ use waf::{Profile, RuleSet, Start, Transaction};
 
 const VERSION: &str = "crs-4.28.0";
 
+/// Measure what the OWASP Core Rule Set costs a request, beside libmodsecurity
+///
+/// The rules are read from $COFFERDAM_SHARED/data/waf, by default ../shared/data/waf. $BENCH_WAF_PYTHON names a Python with the package
+/// libmodsecurity, by default python3; without the package the peer is not measured. Raw samples go to standard output as JSON, a
+/// table to standard error.
+#[derive(Parser, Debug)]
+#[command(after_help = "Example:
+  BENCH_WAF_PYTHON=target/bench-modsecurity/bin/python cargo run --release -p bench-waf -- --quick")]
+struct Args {
+    /// Only requests that have this in their name
+    request: Option<String>,
+    /// One short round instead of five, to see that it works
+    #[arg(long)]
+    quick: bool,
+}
+
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (options, only): (Vec<_>, Vec<_>) = arguments.iter().partition(|it| it.starts_with('-'));
-    if options.iter().any(|it| *it != "--quick") || only.len() > 1 {
-        bail!("bench-waf [--quick] [REQUEST], not {}", arguments.join(" "));
-    }
-    let quick = !options.is_empty();
+    let args = Args::parse();
+    let (quick, only) = (args.quick, args.request.unwrap_or_default());
     let (rounds, budget) = if quick { (1, 5_000_000) } else { (5, 100_000_000) };
     let machine = bench_machine::describe();
     let shared =
@@ -36,9 +49,9 @@ fn main() -> Result<()> {
     let license =
         found.iter().find(|(name, _)| name.ends_with("LICENSE")).context("no LICENSE, which is the prose")?;
     let mut requests = requests::all(&String::from_utf8_lossy(&license.1));
-    requests.retain(|request| only.iter().all(|part| request.name.contains(part.as_str())));
+    requests.retain(|request| request.name.contains(&only));
     if requests.is_empty() {
-        bail!("no request has {} in its name", only.first().map_or("", |it| it.as_str()));
+        bail!("no request has {only} in its name");
     }
     let ordered = waf::setup::order(found, &[]);
     let paths: Vec<String> = ordered.rules.iter().skip(1).map(|(path, _)| path.clone()).collect();

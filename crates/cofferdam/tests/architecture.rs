@@ -95,6 +95,21 @@ fn every_product_crate_has_a_row() {
     }
 }
 
+/// What a pure crate must not name, in its tests neither.
+const IMPURE: &[&str] = &[
+    "SystemTime::now",
+    "Instant::now",
+    "std::fs",
+    "std::env::var",
+    "std::process",
+    "std::thread",
+    "TcpListener",
+    "TcpStream",
+    "UdpSocket",
+    "UnixStream",
+    "async fn",
+];
+
 #[test]
 fn pure_crates_stay_pure() {
     let found = dependencies();
@@ -102,7 +117,29 @@ fn pure_crates_stay_pure() {
         for forbidden in ["tokio", "nix", "rustix", "rand", "hyper"] {
             assert!(!found[name].iter().any(|used| used == forbidden), "{name} uses {forbidden}");
         }
+        let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).join("src"));
+        assert!(!sources.is_empty(), "{name} has no sources");
+        for (file, text) in sources {
+            for forbidden in IMPURE {
+                assert!(!text.contains(forbidden), "{name} is pure, and {file} has {forbidden}");
+            }
+        }
     }
+}
+
+/// Names and texts of the Rust files of a folder and those below it.
+fn sources(folder: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for path in
+        fs::read_dir(folder).expect("a folder of sources").map(|entry| entry.expect("readable").path())
+    {
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            found.push((path.display().to_string(), fs::read_to_string(&path).expect("UTF-8")));
+        }
+    }
+    found
 }
 
 /// A crate that lists its test programs itself has every file of tests in one of them.

@@ -24,7 +24,7 @@ pub(crate) struct Refused {
 
 /// Answers and closes.
 pub(crate) async fn tell(refused: Refused) {
-    let Refused { mut stream, claim, judgement } = refused;
+    let Refused { stream, claim, judgement } = refused;
     let answer = match &claim {
         Claim::Tls(_) | Claim::Unreadable(Unreadable::Tls(_) | Unreadable::TlsTooLarge) => ALERT.to_vec(),
         Claim::Http { .. } | Claim::Unreadable(Unreadable::Http(_)) => forbidden(&judgement),
@@ -33,8 +33,13 @@ pub(crate) async fn tell(refused: Refused) {
             return;
         }
     };
+    last(stream, &answer).await;
+}
+
+/// Sends a refusal as the last that a client hears, and waits until it has read it and closed.
+pub(crate) async fn last(mut stream: Near, answer: &[u8]) {
     let _gone = tokio::time::timeout(PATIENCE, async {
-        stream.write_all(&answer).await?;
+        stream.write_all(answer).await?;
         stream.shutdown().await?;
         // To close with bytes unread resets the connection, and the client may lose the answer.
         let mut left = DISCARD;

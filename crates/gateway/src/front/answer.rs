@@ -2,18 +2,12 @@
 
 use crate::near::Near;
 use crate::reason::Reason;
+use crate::refuse;
 use ::inspect::refusal as told;
 use policy::Operation;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Leave to begin a tunnel. It has no body (RFC 9110, section 9.3.6).
 pub(super) const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
-
-/// How long a client has to take a refusal and close.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Bytes of a client's that are read and thrown away meanwhile.
-const DISCARD: usize = 256 * 1024;
 
 /// Why a client gets nowhere.
 pub(super) struct Refusal<'a> {
@@ -31,23 +25,8 @@ pub(super) struct Refusal<'a> {
 }
 
 /// Answers, and waits for the client to have read it.
-pub(super) async fn tell(mut stream: Near, refusal: &Refusal<'_>) {
-    let answer = written(refusal);
-    let _gone = tokio::time::timeout(PATIENCE, async {
-        stream.write_all(&answer).await?;
-        stream.shutdown().await?;
-        // To close with bytes unread resets the connection, and the client may lose the answer.
-        let mut left = DISCARD;
-        let mut scratch = [0; 1024];
-        loop {
-            let length = stream.read(&mut scratch).await?;
-            left = left.saturating_sub(length);
-            if length == 0 || left == 0 {
-                return std::io::Result::Ok(());
-            }
-        }
-    })
-    .await;
+pub(super) async fn tell(stream: Near, refusal: &Refusal<'_>) {
+    refuse::last(stream, &written(refusal)).await;
 }
 
 /// The status (RFC 9110, section 15). Never 407: no password would help.
