@@ -63,6 +63,8 @@ pub enum Reason {
     Shielded,
     /// No rule allows it, or one denies it.
     NotAllowed,
+    /// It calls a tool with arguments with which no rule allows it.
+    ToolArguments,
     /// A limit of its policy is spent.
     LimitSpent,
     /// A limit is of tokens or money, and those of a WebSocket cannot be counted.
@@ -95,7 +97,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one of them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::Allowed,
         Self::Redirected,
         Self::Preflight,
@@ -124,6 +126,7 @@ impl Reason {
         Self::Unauthenticated,
         Self::Shielded,
         Self::NotAllowed,
+        Self::ToolArguments,
         Self::LimitSpent,
         Self::LimitUnread,
         Self::LimitStore,
@@ -211,6 +214,9 @@ impl Reason {
                 ("shielded", 403, "what it does to the server is of a class that is not allowed")
             }
             Self::NotAllowed => ("not-allowed", 403, "no rule allows it"),
+            Self::ToolArguments => {
+                ("tool-arguments", 403, "a tool is called with what a condition of the rule does not allow")
+            }
             Self::LimitSpent => ("limit-spent", 429, "a limit is spent"),
             Self::LimitUnread => (
                 "limit-unread",
