@@ -51,6 +51,8 @@ pub enum Reason {
     Overloaded,
     /// Its consumer has too many requests waiting.
     TooManyWaiting,
+    /// Its address has as many connections as one may have.
+    TooManyConnections,
     /// Its body is larger than what is held to look at it.
     BodyTooLarge,
     /// Its body, as it went on, contradicted what was judged.
@@ -97,7 +99,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::Allowed,
         Self::Redirected,
         Self::Preflight,
@@ -120,6 +122,7 @@ impl Reason {
         Self::PickerSheds,
         Self::Overloaded,
         Self::TooManyWaiting,
+        Self::TooManyConnections,
         Self::BodyTooLarge,
         Self::RequestChanged,
         Self::NotUnderstood,
@@ -203,6 +206,9 @@ impl Reason {
             Self::Overloaded => ("overloaded", 503, "the gateway has as much to do as it can"),
             Self::TooManyWaiting => {
                 ("too-many-waiting", 429, "too many requests of the same consumer are waiting")
+            }
+            Self::TooManyConnections => {
+                ("too-many-connections", 429, "its address has as many connections as one may have")
             }
             Self::BodyTooLarge => {
                 ("body-too-large", 413, "its body is larger than what is held to look at it")

@@ -11,6 +11,7 @@ use crate::answer::Answer;
 use crate::body::{Broken, Outgoing, Unread};
 use crate::config::Live;
 use crate::cors;
+use crate::crowd::network;
 use crate::definitions;
 use crate::fields::{self, Asks};
 use crate::filters;
@@ -32,7 +33,7 @@ use policy::Known;
 use routes::{Backend, Cors, Found, Matched, Rule, Why};
 use rustls_pki_types::CertificateDer;
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -282,7 +283,8 @@ impl Exchange {
         let consumer = judging.consumer(&head.headers).await?;
         guard.record.consumer = Some(consumer.name.to_string());
         let turn = match consumer.how {
-            Known::Anonymous => self.turn(&place(self.client.address.ip()), guard).await?,
+            // All that is known of them is where they are.
+            Known::Anonymous => self.turn(&network(self.client.address.ip()), guard).await?,
             Known::ApiKey | Known::Token(_) | Known::Certificate(_) => {
                 self.turn(&consumer.name, guard).await?
             }
@@ -450,17 +452,6 @@ fn operation(
         headers: &headers,
     };
     Reader::of_server(&head, server)
-}
-
-/// By what turns are given to those of whom nothing is known: their address, of IPv6 the network, for a host has all addresses of it.
-fn place(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
-    }
 }
 
 /// Spreads a counter over all numbers, so that weights hold for every rule whatever others are asked in between
