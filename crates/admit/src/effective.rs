@@ -8,7 +8,7 @@
 use crate::limit::{Limits, limits};
 use crate::rule::{Rule, rules};
 use crds::{
-    Authentication, Code, Diagnostic, Guard, InferencePolicy, Located, Mcp, ObjectName, PolicyTarget,
+    Authentication, Code, Diagnostic, Guard, InferencePolicy, Located, Mcp, Object, ObjectName, PolicyTarget,
     Position, Responses, ServerKind, TargetKind, Waf,
 };
 use std::collections::HashMap;
@@ -166,6 +166,16 @@ impl Policies {
         }
         Arc::new(effective)
     }
+}
+
+/// What is wrong with the InferencePolicies of these objects beyond what their reader says: conditions that are none, and two that
+/// say the same of one target.
+pub fn flaws(objects: &[Object]) -> Vec<Diagnostic> {
+    let policies = objects.iter().filter_map(|object| {
+        let Object::InferencePolicy(policy) = object else { return None };
+        Some(policy.clone())
+    });
+    Policies::build(policies.collect()).1
 }
 
 /// From the most specific on.

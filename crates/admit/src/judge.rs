@@ -1,15 +1,15 @@
 //! Whether a request may pass.
 //!
 //! Enters: what holds where it goes ([`Effective`]), who asks, and what ([`Facts`]). Leaves: a [`Verdict`]. Guarantees: rules
-//! in their order; all conditions of a request together take at most [`MAX_STEPS`] steps; nothing of a token's claims is in
-//! what leaves. Does not: see the request itself.
+//! in their order; all conditions of a request together take at most [`MAX_STEPS`] steps; nothing of a token's claims, and
+//! nothing of what tools are called with, is in what leaves. Does not: see the request itself.
 
 use crate::effective::{Effective, Source};
 use crate::rule::{Meant, Rule, values};
 use crds::{InferenceAction, OperationClass};
-use policy::Consumer;
 use policy::cel::Budget;
 use policy::condition::MAX_STEPS;
+use policy::{Consumer, ToolCall};
 use std::sync::Arc;
 
 /// What a request does.
@@ -23,6 +23,8 @@ pub struct Facts<'a> {
     pub model: Option<&'a str>,
     /// Tools that it calls by name.
     pub tools: &'a [String],
+    /// What it calls them with, where rules ask for that: [`Effective::asks_for_arguments`].
+    pub calls: &'a [ToolCall],
     /// As it was sent.
     pub method: &'a str,
     /// Without its query.
@@ -56,6 +58,8 @@ pub enum Reason {
     Denied,
     /// A condition of a rule that denies cannot be told.
     ConditionUnknown,
+    /// A rule would allow it with other arguments of a tool, and none allows it with these.
+    ToolArguments,
     /// No rule allows it.
     NoRule,
     /// There are no rules, and it is no inference.
@@ -79,6 +83,7 @@ impl Reason {
             Self::AllowedByDefault => "allowed-by-default",
             Self::Denied => "denied",
             Self::ConditionUnknown => "condition-unknown",
+            Self::ToolArguments => "tool-arguments",
             Self::NoRule => "no-rule",
             Self::NotInference => "not-inference",
             Self::Closed => "policy-closed",
@@ -90,13 +95,23 @@ impl Reason {
     pub fn status(self) -> u16 {
         match self {
             Self::Allowed | Self::AllowedByDefault => 200,
-            Self::Denied | Self::ConditionUnknown | Self::NoRule | Self::NotInference | Self::NoPolicy => 403,
+            Self::Denied
+            | Self::ConditionUnknown
+            | Self::ToolArguments
+            | Self::NoRule
+            | Self::NotInference
+            | Self::NoPolicy => 403,
             Self::Closed => 503,
         }
     }
 }
 
 impl Effective {
+    /// Whether a rule asks what tools are called with.
+    pub fn asks_for_arguments(&self) -> bool {
+        self.rules.iter().flat_map(|rules| rules.iter()).any(Rule::asks_for_arguments)
+    }
+
     /// Whether this may pass: the first rule that is meant decides, and where none is, nothing passes.
     pub fn judge(&self, consumer: &Consumer, facts: &Facts<'_>) -> Verdict {
         if let Some(closed) = &self.closed {
@@ -127,11 +142,16 @@ fn by_rules(rules: &[Rule], consumer: &Consumer, facts: &Facts<'_>) -> Verdict {
         true => values(consumer, facts),
         false => Vec::new(),
     };
+    let mut nearest = None;
     for rule in rules {
         let reason = match (rule.is_meant(consumer, facts, &values, &mut budget), rule.action) {
             (Meant::No, _) | (Meant::Unknown(_), InferenceAction::Allow) => continue,
+            (Meant::ButForArguments(unmet), InferenceAction::Allow) => {
+                nearest = nearest.or(Some((rule, unmet)));
+                continue;
+            }
             (Meant::Yes, InferenceAction::Allow) => Reason::Allowed,
-            (Meant::Yes, InferenceAction::Deny) => Reason::Denied,
+            (Meant::Yes | Meant::ButForArguments(_), InferenceAction::Deny) => Reason::Denied,
             (Meant::Unknown(why), InferenceAction::Deny) => {
                 let message = format!("whether {} denies this cannot be told: {why}", rule.source);
                 return Verdict::by(rule, Reason::ConditionUnknown, message);
@@ -139,6 +159,9 @@ fn by_rules(rules: &[Rule], consumer: &Consumer, facts: &Facts<'_>) -> Verdict {
         };
         let does = if reason.is_allowed() { "allows" } else { "denies" };
         return Verdict::by(rule, reason, format!("{} {does} this", rule.source));
+    }
+    if let Some((rule, unmet)) = nearest {
+        return Verdict::by(rule, Reason::ToolArguments, format!("by {} {unmet}", rule.source));
     }
     let message = format!(
         "no rule allows {:?} of class {} to {}",

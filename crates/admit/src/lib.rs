@@ -17,7 +17,7 @@ mod pattern;
 mod pins;
 mod rule;
 
-pub use effective::{Closed, Effective, Place, Policies, RouteKey, Source};
+pub use effective::{Closed, Effective, Place, Policies, RouteKey, Source, flaws};
 pub use judge::{Facts, Reason, Verdict};
 pub use ledger::{AccountKey, Amount, Kept, Ledger, Need, Short, Spent, Taken, Tokens};
 pub use pins::{Digest, KeptTool, Pins, Standing};

@@ -1,14 +1,16 @@
 //! Rules of an InferencePolicy, compiled, and whether one is meant by a request.
 //!
 //! Guarantees: a rule that allows is met only by what is known to fit; one that denies also by what may fit. Rules that do
-//! not say of which classes allow inference alone, and deny everything.
+//! not say of which classes allow inference alone, and deny everything. A rule with conditions on arguments of tools allows
+//! only what is known to meet them.
 
 use crate::effective::Source;
 use crate::judge::Facts;
 use crate::pattern::{Patterns, Star, Whom};
 use crds::{Code, Diagnostic, InferenceAction, InferenceRule, Located, OperationClass, Position};
-use policy::cel::{Budget, Expression, Type, Value};
-use policy::{Consumer, Known};
+use policy::cel::{Budget, CompileError, Expression, Type, Value};
+use policy::condition::unmet;
+use policy::{Consumer, Known, ToolCondition, Unmet};
 use std::sync::Arc;
 
 /// What a condition can ask about, in the order of [`values`].
@@ -39,6 +41,7 @@ pub(crate) struct Rule {
     models: Patterns,
     tools: Patterns,
     when: Option<Expression>,
+    conditions: Vec<ToolCondition>,
 }
 
 /// Whether a rule is meant.
@@ -46,6 +49,8 @@ pub(crate) struct Rule {
 pub(crate) enum Meant {
     No,
     Yes,
+    /// It would be, were it not for what a tool is called with.
+    ButForArguments(Box<Unmet>),
     /// Its condition cannot be told: why.
     Unknown(String),
 }
@@ -60,28 +65,39 @@ pub(crate) fn rules(
     let mut rules = Vec::new();
     for (at, Located { position, value }) in written.iter().enumerate() {
         let source = source(&format!("spec.rules[{at}]"), position);
-        let when = value.when.as_ref().map(|when| (when, Expression::compile(&when.value, &VARIABLES)));
-        let when = match when {
-            Some((_, Ok(when))) => Some(when),
-            Some((when, Err(error))) => {
-                let diagnostic =
-                    Diagnostic::error(Code::InvalidValue, format!("it is no condition: {error}"));
-                let mut diagnostic = diagnostic.at(when.position.clone());
-                diagnostic.object = Some(source.object.clone());
-                diagnostic.field = format!("{}.when", source.field);
-                let names: Vec<&str> = VARIABLES.iter().map(|(name, _)| *name).collect();
-                wrong.push(diagnostic.suggest(format!("it can ask about {}", names.join(", "))));
-                None
-            }
-            None => None,
+        let mut unreadable = |field: &str, position: &Position, error: &CompileError, way_out: &str| {
+            let diagnostic = Diagnostic::error(Code::InvalidValue, format!("it is no condition: {error}"));
+            let mut diagnostic = diagnostic.at(position.clone());
+            diagnostic.object = Some(source.object.clone());
+            diagnostic.field = format!("{}.{field}", source.field);
+            wrong.push(diagnostic.suggest(way_out));
         };
-        rules.push(Rule::new(value, source, when));
+        let when = value.when.as_ref().and_then(|when| {
+            let names: Vec<&str> = VARIABLES.iter().map(|(name, _)| *name).collect();
+            let way_out = format!("it can ask about {}", names.join(", "));
+            let read = Expression::compile(&when.value, &VARIABLES);
+            read.map_err(|error| unreadable("when", &when.position, &error, &way_out)).ok()
+        });
+        let conditions =
+            value.tool_conditions.iter().enumerate().filter_map(|(at, Located { value, .. })| {
+                let field = format!("toolConditions[{at}].when");
+                let read = ToolCondition::new(&value.tool, &value.when.value);
+                read.map_err(|error| unreadable(&field, &value.when.position, &error, ToolCondition::HINT))
+                    .ok()
+            });
+        let conditions = conditions.collect();
+        rules.push(Rule::new(value, source, when, conditions));
     }
     rules.into()
 }
 
 impl Rule {
-    fn new(written: &InferenceRule, source: Source, when: Option<Expression>) -> Self {
+    fn new(
+        written: &InferenceRule,
+        source: Source,
+        when: Option<Expression>,
+        conditions: Vec<ToolCondition>,
+    ) -> Self {
         let star = match written.action {
             InferenceAction::Allow => Star::Part,
             InferenceAction::Deny => Star::Anything,
@@ -101,6 +117,7 @@ impl Rule {
             models: patterns(&written.models),
             tools: patterns(&written.tools),
             when,
+            conditions,
         }
     }
 
@@ -119,17 +136,31 @@ impl Rule {
             && self.fits_tools(facts.tools);
         match &self.when {
             _ if !fits => Meant::No,
-            None => Meant::Yes,
+            None => self.by_arguments(facts, budget),
             Some(when) => match when.holds(values, budget) {
-                Ok(true) => Meant::Yes,
+                Ok(true) => self.by_arguments(facts, budget),
                 Ok(false) => Meant::No,
                 Err(wrong) => Meant::Unknown(wrong.to_string()),
             },
         }
     }
 
+    /// Whether what tools are called with is what it wants. Of what could not be told nobody knows which tools it calls.
+    fn by_arguments(&self, facts: &Facts<'_>, budget: &mut Budget) -> Meant {
+        let first = self.conditions.first().filter(|_| facts.class == OperationClass::Unknown);
+        let unmet = match first {
+            Some(condition) => Some(condition.unseen()),
+            None => unmet(&self.conditions, facts.tools, facts.calls, budget),
+        };
+        unmet.map_or(Meant::Yes, |unmet| Meant::ButForArguments(Box::new(unmet)))
+    }
+
     pub(crate) fn has_condition(&self) -> bool {
         self.when.is_some()
+    }
+
+    pub(crate) fn asks_for_arguments(&self) -> bool {
+        !self.conditions.is_empty()
     }
 
     /// Where a model is asked or changed and none is named, it may be any: a server has a usual one.

@@ -12,7 +12,7 @@ use crds::{
     Diagnostic, InferenceAction, InferencePolicy, InferenceRule, Object, OperationClass, TargetKind,
     read_objects,
 };
-use policy::{Consumer, Glob, Known};
+use policy::{Arguments, Consumer, Glob, Known, ToolCall};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -54,6 +54,7 @@ fn facts(class: OperationClass, operation: &'static str, model: Option<&'static 
         operation,
         model,
         tools: &[],
+        calls: &[],
         method: "POST",
         path: "/v1/chat/completions",
         input_tokens: Some(100),
@@ -132,6 +133,15 @@ fn what_cannot_be_applied_closes_what_it_is_attached_to() {
     let bad = format!("{open}\n  rules: [{{action: Allow, when: 'consumr == 1'}}]");
     let told = here(vec![policy("a", ROUTE, &bad)]).1[0].to_string();
     assert!(told.contains("consumr") && told.contains("spec.rules[0].when"), "{told}");
+    let condition = "rules: [{action: Allow, toolConditions: [{tool: t, when: 'arg.n < 5'}]}]";
+    let (found, wrong) = here(vec![policy("a", ROUTE, &format!("{open}\n  {condition}"))]);
+    assert_eq!(found.judge(&Consumer::anonymous(), &chat()).reason, Reason::Closed);
+    let told = wrong[0].to_string();
+    for part in
+        ["n/a", "spec.rules[0].toolConditions[0].when", "p.yaml:7", "`arg` is no variable", "args, tool"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
 }
 
 /// Judges one request of `alice` in `team-a` by these rules.
@@ -224,6 +234,87 @@ fn every_tool_must_be_allowed_and_one_that_is_denied_is_enough() {
     assert_eq!(by_rules(allow, &of(&tools)).0, Reason::NoRule);
     assert_eq!(by_rules(deny, &of(&tools[..1])).0, Reason::Allowed);
     assert_eq!(by_rules(deny, &of(&tools)).0, Reason::Denied);
+}
+
+/// A call of a tool with this.
+fn call(tool: &str, args: &str) -> ToolCall {
+    let arguments = Arguments::Written(args.as_bytes().into());
+    ToolCall { tool: tool.into(), server: "tools.example".into(), arguments }
+}
+
+#[test]
+fn a_rule_that_allows_is_met_by_calls_that_meet_each_of_its_conditions() {
+    let written = "{action: Allow, tools: ['write*', read], toolConditions: [{tool: 'write*', when: 'args.n < 5'}, \
+                   {tool: '*', when: 'server == \"tools.example\"'}]}";
+    let judged = |rules: &str, class, tools: &[&str], calls: &[ToolCall]| {
+        let tools: Vec<String> = tools.iter().map(|tool| (*tool).to_owned()).collect();
+        let facts = Facts { tools: &tools, calls, model: None, ..facts(class, "tools/call", None) };
+        by_rules(rules, &facts)
+    };
+    let infer = OperationClass::Infer;
+    let (good, bad) = (call("write", r#"{"n":1}"#), call("write", r#"{"n":9}"#));
+    let elsewhere = ToolCall { server: "other.example".into(), ..good.clone() };
+    let one = format!("[{written}]");
+    for (what, tools, calls, expected) in [
+        ("met", &["write"][..], &[good.clone()][..], Reason::Allowed),
+        ("not met", &["write"], &[bad.clone()], Reason::ToolArguments),
+        ("cannot be told", &["write"], &[call("write", "{}")], Reason::ToolArguments),
+        (
+            "no JSON that all read alike",
+            &["write"],
+            &[call("write", r#"{"n":1,"n":1}"#)],
+            Reason::ToolArguments,
+        ),
+        ("nobody looked", &["write"], &[], Reason::ToolArguments),
+        ("one of two", &["write"], &[good.clone(), bad.clone()], Reason::ToolArguments),
+        ("of another server", &["write"], &[elsewhere], Reason::ToolArguments),
+        ("only one condition is for it", &["read"], &[call("read", r#"{"n":9}"#)], Reason::Allowed),
+        ("no tool of the list", &["exec"], &[call("exec", r#"{"n":1}"#)], Reason::NoRule),
+        ("no tool at all", &[], &[], Reason::Allowed),
+    ] {
+        assert_eq!(judged(&one, infer, tools, calls).0, expected, "{what}");
+    }
+    // Nobody knows what it calls.
+    let all = one.replace("tools: ['write*', read]", "classes: [infer, unknown]");
+    assert_eq!(judged(&all, OperationClass::Unknown, &[], &[]).0, Reason::ToolArguments);
+    // Another rule may still allow it, or deny it.
+    let then = |more: &str| judged(&format!("[{written}, {more}]"), infer, &["write"], &[bad.clone()]).0;
+    assert_eq!(then("{action: Allow, consumers: [alice]}"), Reason::Allowed);
+    assert_eq!(then("{action: Allow, consumers: [bob]}"), Reason::ToolArguments);
+    assert_eq!(then("{action: Deny, consumers: [alice]}"), Reason::Denied);
+}
+
+#[test]
+fn all_rules_share_the_steps_of_their_conditions() {
+    let list: Vec<_> = (0..2000).map(|at| at.to_string()).collect();
+    let calls = [call("t", &format!(r#"{{"l":[{}]}}"#, list.join(",")))];
+    let tools = ["t".to_owned()];
+    let facts = Facts { tools: &tools, calls: &calls, model: None, ..chat() };
+    let costly =
+        "{action: Allow, toolConditions: [{tool: t, when: 'args.l.all(x, x >= 0) && args.l.size() == 0'}]}";
+    let cheap = "{action: Allow, toolConditions: [{tool: t, when: 'args.l.size() == 2000'}]}";
+    let rules = |costly_ones: usize| {
+        let rules: Vec<_> = std::iter::repeat_n(costly, costly_ones).chain([cheap]).collect();
+        format!("[{}]", rules.join(", "))
+    };
+    assert_eq!(by_rules(&rules(1), &facts).0, Reason::Allowed);
+    assert_eq!(by_rules(&rules(60), &facts).0, Reason::ToolArguments);
+}
+
+#[test]
+fn a_condition_that_is_not_met_is_told_with_its_rule_and_nothing_of_the_arguments() {
+    let spec = "authentication: {anonymous: true}\n  rules: [{name: w, action: Allow, toolConditions: [{tool: t, when: 'args.n < 5'}]}]";
+    let (found, _) = here(vec![policy("p", ROUTE, spec)]);
+    assert!(found.asks_for_arguments());
+    let (tools, calls) = (["t".to_owned()], [call("t", r#"{"n":"a-secret"}"#)]);
+    let facts = Facts { tools: &tools, calls: &calls, model: None, ..chat() };
+    let verdict = found.judge(&consumer("alice", &[]), &facts);
+    assert_eq!((verdict.reason, verdict.rule.as_deref()), (Reason::ToolArguments, Some("w")));
+    let told = &verdict.message;
+    let rule = "by InferencePolicy n/p spec.rules[0] (p.yaml:7:11) the condition on t is not met: args.n < 5";
+    assert!(told.starts_with(rule) && !told.contains("a-secret"), "{told}");
+    let without = "authentication: {anonymous: true}\n  rules: [{action: Allow, tools: [t]}]";
+    assert!(!here(vec![policy("p", ROUTE, without)]).0.asks_for_arguments());
 }
 
 #[test]

@@ -31,7 +31,7 @@ use controller::ingress::{Candidate, Known, Seen, Serves, Told, Writing};
 use controller::lease::Role;
 use crds::{Diagnostic, GatewayApi, Object};
 use feed::tls::ingress_name;
-use ingress::{Config, Figures, Server, Settings};
+use ingress::{Config, Figures, Limits, Server, Settings};
 use kept::Kept;
 use memory::Memory;
 use nix::sys::signalfd::SignalFd;
@@ -41,6 +41,7 @@ use rustls_pki_types::CertificateDer;
 use status::Statuses;
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -90,6 +91,10 @@ pub(crate) struct IngressGatewayArgs {
     /// Listen at PORT for the port that Gateways name; may be repeated
     #[arg(long = "port", value_name = "GATEWAY_PORT=PORT", value_parser = ports)]
     ports: Vec<(u16, u16)>,
+    /// Take at most this many connections at once of one client address, of IPv6 of one /64; not where a load balancer hides
+    /// clients behind its own [default: as many as of all]
+    #[arg(long, value_name = "NUMBER")]
+    connections_of_address: Option<NonZeroUsize>,
     /// Folder of an OWASP Core Rule Set, for policies with `waf`
     #[arg(long, value_name = "DIR")]
     crs: Option<PathBuf>,
@@ -219,7 +224,12 @@ impl Health for Shared {
         figures(&mut page, &self.standing(), store.as_ref(), unkept.as_ref());
         self.told.metrics(&mut page);
         if let Some(figures) = self.figures.get() {
-            told::figures(&mut page, &figures.copies(), figures.unpicked(), &figures.keys());
+            told::figures(
+                &mut page,
+                &figures.copies(),
+                (figures.unpicked(), figures.crowded()),
+                &figures.keys(),
+            );
         }
         page
     }
@@ -374,7 +384,8 @@ impl IngressGatewayArgs {
         };
         let prices = self.spending.prices()?;
         let (bind, roots) = (self.bind, Arc::new(roots));
-        Ok(Settings { bind, ports, roots, ledger, prices, purse, ..Settings::default() })
+        let limits = Limits { connections_of_address: self.connections_of_address, ..Limits::default() };
+        Ok(Settings { bind, ports, limits, roots, ledger, prices, purse, ..Settings::default() })
     }
 
     fn serves(&self) -> Serves {

@@ -43,7 +43,7 @@ pub(crate) struct Loaded {
     files: usize,
     objects: usize,
     pub(crate) set: PolicySet,
-    /// Of the reader and of the compiler, by file and line.
+    /// Of the reader, of the compiler, and of who judges requests to models; by file and line.
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -68,8 +68,9 @@ impl Sources {
             bail!("{} holds no manifest: nothing ends in .yaml, .yml or .json", names.join(", "));
         }
         let (files, objects) = (read.files, read.objects.len());
-        let compiled = compiler::compile_with(read.objects, &catalog, Generation(1));
         let mut diagnostics = read.diagnostics;
+        diagnostics.extend(admit::flaws(&read.objects));
+        let compiled = compiler::compile_with(read.objects, &catalog, Generation(1));
         diagnostics.extend(compiled.diagnostics);
         diagnostics.sort_by(|a, b| (&a.position, &a.field, a.code).cmp(&(&b.position, &b.field, b.code)));
         Ok((Loaded { files, objects, set: compiled.set, diagnostics }, read.json))
@@ -77,7 +78,7 @@ impl Sources {
 }
 
 impl Loaded {
-    /// Of the reader and of the compiler, by file and line.
+    /// Of the reader, of the compiler, and of who judges requests to models; by file and line.
     pub(crate) fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }

@@ -42,6 +42,26 @@ fn check_says_where_and_what_and_its_exit_code_says_whether() {
 }
 
 #[test]
+fn check_reads_conditions_of_inference_policies_too() {
+    let folder = Folder::new();
+    let policy = |when: &str| {
+        format!(
+            "apiVersion: cofferdam.dev/v1alpha1\nkind: InferencePolicy\nmetadata: {{name: tools, namespace: x}}\nspec:\n  \
+             targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r}}]\n  authentication: {{anonymous: true}}\n  \
+             rules: [{{action: Allow, toolConditions: [{{tool: t, when: {when}}}]}}]\n"
+        )
+    };
+    folder.write("tools.yaml", &policy("args.n < 5"));
+    let said = folder.policy("check", "");
+    assert_eq!(said.code, Some(0), "{}", said.out);
+    folder.write("tools.yaml", &policy("arg.n < 5"));
+    let said = folder.policy("check", "");
+    assert_eq!(said.code, Some(1), "{}", said.out);
+    let told = "tools.yaml:7:60: InferencePolicy x/tools: spec.rules[0].toolConditions[0].when";
+    assert!(said.out.contains(told) && said.out.contains("`arg` is no variable here"), "{}", said.out);
+}
+
+#[test]
 fn check_reads_standard_input() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
         .args(["policy", "check", "-f", "-"])

@@ -29,6 +29,7 @@ pub fn review(review: &Value, catalog: &Catalog) -> Option<Value> {
 fn judge(object: &Value, catalog: &Catalog) -> Value {
     let read = crds::read_value("the request", object);
     let mut found = read.diagnostics;
+    found.extend(admit::flaws(&read.objects));
     found.extend(compile_unlinted_with(read.objects, catalog, Generation(1)).diagnostics);
     let errors: Vec<String> = found.iter().filter(|it| it.is_error()).map(text).collect();
     // Whether a Secret is there is for the status to say.
@@ -102,9 +103,14 @@ mod tests {
         };
         let route = json!({ "group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "r" });
         let streams = |per: &str| json!({ "targetRefs": [route], "limits": [{ "per": per, "streams": 9 }] });
+        let held = |when: &str| {
+            let conditions = [json!({ "tool": "t", "when": when })];
+            json!({ "targetRefs": [route], "rules": [{ "action": "Allow", "toolConditions": conditions }] })
+        };
         let tuned = |percent: u32| json!({ "podSelector": {}, "detectors": [{ "name": "beacon", "thresholdPercent": percent }] });
         for (kind, good, bad) in [
             ("InferencePolicy", streams("policy"), streams("planet")),
+            ("InferencePolicy", held("args.n < 5"), held("arg.n < 5")),
             ("DetectionPolicy", tuned(200), tuned(5)),
         ] {
             let (good, bad) = (asked(kind, &good), asked(kind, &bad));

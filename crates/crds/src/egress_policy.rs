@@ -23,10 +23,11 @@ mod inject;
 mod requests;
 
 pub use inject::Inject;
+pub(crate) use requests::pattern;
 use requests::requests;
 pub use requests::{
     Answers, Budget, Budgets, Capture, Credential, HostedTools, LEAST_OPAQUE, LeakAction, Leaks, Operations,
-    ProviderEgress, Requests, ToolCondition, Verb, WhenUnopened,
+    ProviderEgress, Requests, Verb, WhenUnopened,
 };
 pub(crate) use requests::{canary, some_money};
 

@@ -27,6 +27,7 @@ mod price;
 mod selector;
 mod service;
 mod time;
+mod tool_condition;
 mod workload;
 
 pub use catalog::{Catalog, CatalogHost, Provider, Purpose};
@@ -41,8 +42,8 @@ pub use document::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 pub use egress_policy::{
     Answers, Budget, Budgets, Capture, Credential, EgressDns, EgressPeer, EgressPolicy, EgressPolicyKind,
     EgressPort, EgressReach, EgressRule, Elsewhere, HostedTools, Inject, LEAST_OPAQUE, LeakAction, Leaks,
-    MOST_BYTES, Operations, ProviderEgress, ProviderRef, Requests, Resolver, ToolCondition, UploadLimits,
-    Verb, WhenUnopened,
+    MOST_BYTES, Operations, ProviderEgress, ProviderRef, Requests, Resolver, UploadLimits, Verb,
+    WhenUnopened,
 };
 pub use gateway_api::{
     AllowedFrom, BackendTlsPolicy, CaBundle, CorsFilter, CorsOrigin, Endpoint, EndpointSlice, Gateway,
@@ -68,4 +69,5 @@ pub use pod::{Container, ContainerPort, Phase, Pod, PodSpec, PortRef, Protocol};
 pub use price::{MOST_PRICES, Price, PriceList};
 pub use selector::{LabelSelector, Operator, SelectorExpression};
 pub use service::{Ingress, IngressBackend, Service, ServicePort};
+pub use tool_condition::ToolCondition;
 pub use workload::{PodTemplate, Workload, WorkloadKind};

@@ -35,7 +35,7 @@ fn everything_that_can_be_written_is_read() {
     mtls: {{trustDomains: [{{name: example.org, ca: 'PEM'}}]}}
   rules:
   - {{name: a, action: Allow, consumers: ['*'], groups: [jobs], classes: [infer], operations: [chat], models: [m], tools: [t],
-     when: 'true'}}
+     when: 'true', toolConditions: [{{tool: 'write_*', when: 'args.n < 5'}}]}}
   - {{action: Deny}}
   limits:
   - {{name: l, per: consumer, consumers: [x], groups: [y], models: [m], requests: 1k, streams: 2, inputTokens: 1M, outputTokens: 5, tokens: 6, window: 1m}}
@@ -53,6 +53,10 @@ fn everything_that_can_be_written_is_read() {
         (target.kind, &*target.name, target.section.as_deref()),
         (TargetKind::HttpRoute, "r", Some("chat"))
     );
+    let conditions = &policy.rules.as_ref().unwrap().value[0].value.tool_conditions;
+    let [condition] = conditions.as_slice() else { panic!("{conditions:?}") };
+    assert_eq!((&*condition.value.tool, &*condition.value.when.value), ("write_*", "args.n < 5"));
+    assert_eq!(condition.value.when.position.line, 16);
     let limits = policy.limits.unwrap().value;
     assert_eq!((limits[0].value.requests, limits[0].value.input_tokens), (Some(1000), Some(1_000_000)));
     assert_eq!(policy.guard.unwrap().value.block_at.unwrap().to_string(), "0.95");
@@ -120,6 +124,22 @@ fn what_cannot_be_is_an_error_at_its_field() {
         ("rules: [{action: Pass}]", Code::InvalidValue, "spec.rules[0].action"),
         ("rules: [{action: Allow, models: []}]", Code::ListLength, "spec.rules[0].models"),
         ("rules: [{action: Allow, classes: [inference]}]", Code::InvalidValue, "spec.rules[0].classes[0]"),
+        ("rules: [{action: Allow, toolConditions: []}]", Code::ListLength, "spec.rules[0].toolConditions"),
+        (
+            "rules: [{action: Allow, toolConditions: [{tool: a}]}]",
+            Code::MissingField,
+            "spec.rules[0].toolConditions[0].when",
+        ),
+        (
+            "rules: [{action: Allow, toolConditions: [{tool: '', when: a}]}]",
+            Code::InvalidValue,
+            "spec.rules[0].toolConditions[0].tool",
+        ),
+        (
+            "rules: [{action: Deny, toolConditions: [{tool: a, when: 'true'}]}]",
+            Code::InvalidValue,
+            "spec.rules[0].toolConditions",
+        ),
         ("limits: [{per: consumer}]", Code::MissingField, "spec.limits[0]"),
         ("limits: [{per: consumer, requests: 5}]", Code::InvalidValue, "spec.limits[0]"),
         ("limits: [{per: consumer, streams: 5, window: 1m}]", Code::InvalidValue, "spec.limits[0]"),

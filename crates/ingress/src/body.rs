@@ -275,6 +275,11 @@ impl Outgoing {
         }
     }
 
+    /// Drops what tools are called with, once it was judged.
+    pub(crate) fn forget_arguments(&mut self) {
+        self.reading.reader.forget_arguments();
+    }
+
     /// Whether it looks like something that is known, and yet nobody can tell what it does.
     pub(crate) fn is_ambiguous(&self) -> bool {
         self.reading.is_ambiguous()

@@ -11,6 +11,7 @@ use routes::{BackendTls, Endpoints, ListenerId, Routing, RuleId, Target};
 use rustls::{RootCertStore, ServerConfig};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -56,6 +57,9 @@ impl Default for Settings {
 pub struct Limits {
     /// Connections of clients. More wait to be accepted.
     pub connections: usize,
+    /// Connections of one client address, of IPv6 of one /64. More are closed at once. `None`: as many as of all, for behind a load
+    /// balancer that hides clients all of them have one address.
+    pub connections_of_address: Option<NonZeroUsize>,
     /// Requests at once. More wait for their turn, consumer by consumer.
     pub running: usize,
     /// Requests that wait. More are refused 503.
@@ -89,6 +93,7 @@ impl Default for Limits {
         let seconds = Duration::from_secs;
         Self {
             connections: 16 * 1024,
+            connections_of_address: None,
             running: 1024,
             waiting: 4096,
             wait: seconds(10),

@@ -5,6 +5,7 @@
 //! comes. Does not: judge requests.
 
 use crate::config::{Limits, Live};
+use crate::crowd::Full;
 use crate::pool::Spoken;
 use crate::reason::Reason;
 use crate::record::{Begin, End, Guard};
@@ -222,6 +223,19 @@ async fn idle(active: &Arc<()>, limits: &Limits) {
         sleep(step).await;
         quiet = if is_idle() { quiet + 1 } else { 0 };
     }
+}
+
+/// A connection that was closed at once has a record, but of those of one address only the first: whoever opens them in a flood
+/// fills no ledger.
+pub(crate) fn tell_crowded(shared: &Shared, client: SocketAddr, port: u16, full: Full) {
+    if !full.is_new {
+        return;
+    }
+    let begin = Begin { client, port, host: "", method: "", path: "" };
+    let mut guard = Guard::new(&shared.sink, &begin, &Arc::new(()));
+    let detail = format!("it has {} open, and no more of it are taken until one of them ends", full.most);
+    guard.refused(Reason::TooManyConnections, Some(detail));
+    guard.record.end = End::Cut;
 }
 
 /// What the parser answered, and no request is there for, has a record as well.

@@ -89,6 +89,7 @@ impl Judging<'_> {
             operation: &operation.api,
             model: operation.model.as_deref(),
             tools: &operation.tools,
+            calls: &operation.calls,
             method,
             path,
             input_tokens: Some(estimate_question(body.length())),
@@ -104,6 +105,7 @@ impl Judging<'_> {
             admit::Reason::NotInference => Reason::Shielded,
             admit::Reason::Closed => Reason::PolicyClosed,
             admit::Reason::NoPolicy => Reason::NoPolicy,
+            admit::Reason::ToolArguments => Reason::ToolArguments,
             _ if class == OperationClass::Unknown => Reason::NotUnderstood,
             _ => Reason::NotAllowed,
         };

@@ -20,6 +20,7 @@ mod config;
 mod connection;
 mod copies;
 mod cors;
+mod crowd;
 mod cutting;
 mod definitions;
 mod fields;

@@ -51,6 +51,8 @@ pub enum Reason {
     Overloaded,
     /// Its consumer has too many requests waiting.
     TooManyWaiting,
+    /// Its address has as many connections as one may have.
+    TooManyConnections,
     /// Its body is larger than what is held to look at it.
     BodyTooLarge,
     /// Its body, as it went on, contradicted what was judged.
@@ -63,6 +65,8 @@ pub enum Reason {
     Shielded,
     /// No rule allows it, or one denies it.
     NotAllowed,
+    /// It calls a tool with arguments with which no rule allows it.
+    ToolArguments,
     /// A limit of its policy is spent.
     LimitSpent,
     /// A limit is of tokens or money, and those of a WebSocket cannot be counted.
@@ -95,7 +99,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one of them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 44] = [
         Self::Allowed,
         Self::Redirected,
         Self::Preflight,
@@ -118,12 +122,14 @@ impl Reason {
         Self::PickerSheds,
         Self::Overloaded,
         Self::TooManyWaiting,
+        Self::TooManyConnections,
         Self::BodyTooLarge,
         Self::RequestChanged,
         Self::NotUnderstood,
         Self::Unauthenticated,
         Self::Shielded,
         Self::NotAllowed,
+        Self::ToolArguments,
         Self::LimitSpent,
         Self::LimitUnread,
         Self::LimitStore,
@@ -201,6 +207,9 @@ impl Reason {
             Self::TooManyWaiting => {
                 ("too-many-waiting", 429, "too many requests of the same consumer are waiting")
             }
+            Self::TooManyConnections => {
+                ("too-many-connections", 429, "its address has as many connections as one may have")
+            }
             Self::BodyTooLarge => {
                 ("body-too-large", 413, "its body is larger than what is held to look at it")
             }
@@ -211,6 +220,9 @@ impl Reason {
                 ("shielded", 403, "what it does to the server is of a class that is not allowed")
             }
             Self::NotAllowed => ("not-allowed", 403, "no rule allows it"),
+            Self::ToolArguments => {
+                ("tool-arguments", 403, "a tool is called with what a condition of the rule does not allow")
+            }
             Self::LimitSpent => ("limit-spent", 429, "a limit is spent"),
             Self::LimitUnread => (
                 "limit-unread",

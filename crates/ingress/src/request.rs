@@ -11,6 +11,7 @@ use crate::answer::Answer;
 use crate::body::{Broken, Outgoing, Unread};
 use crate::config::Live;
 use crate::cors;
+use crate::crowd::network;
 use crate::definitions;
 use crate::fields::{self, Asks};
 use crate::filters;
@@ -32,7 +33,7 @@ use policy::Known;
 use routes::{Backend, Cors, Found, Matched, Rule, Why};
 use rustls_pki_types::CertificateDer;
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -212,7 +213,7 @@ impl Exchange {
                 }
             }
             Err(stop) => {
-                let told = operation(&head, self.client.port, None);
+                let told = operation(&head, self.client.port, None, None);
                 guard.record.operation = told.so_far().clone();
                 if !will_continue {
                     tokio::spawn(discard(body));
@@ -249,7 +250,9 @@ impl Exchange {
             Some(target) => asking.target = target,
             None => return Err((Stop::because(Reason::NoBackend, "its rewritten path is none"), guard)),
         }
-        let reader = operation(&asking.head, self.client.port, Some(&asking.target));
+        let server =
+            way.held.effective.asks_for_arguments().then(|| routes::read_host(asking.host)).flatten();
+        let reader = operation(&asking.head, self.client.port, Some(&asking.target), server.as_deref());
         guard.record.operation = reader.so_far().clone();
         let mut body = Outgoing::new(body, reader, &asking.head.headers, &self.shared.hold, &guard.course);
         match self.judged(&asking, &way, &mut body, &mut guard).await {
@@ -280,7 +283,8 @@ impl Exchange {
         let consumer = judging.consumer(&head.headers).await?;
         guard.record.consumer = Some(consumer.name.to_string());
         let turn = match consumer.how {
-            Known::Anonymous => self.turn(&place(self.client.address.ip()), guard).await?,
+            // All that is known of them is where they are.
+            Known::Anonymous => self.turn(&network(self.client.address.ip()), guard).await?,
             Known::ApiKey | Known::Token(_) | Known::Certificate(_) => {
                 self.turn(&consumer.name, guard).await?
             }
@@ -288,7 +292,11 @@ impl Exchange {
         body.belongs_to(turn.consumer());
         guard.record.operation = body.understand().await?;
         guard.rpc = body.rpc_ids(&guard.record.operation, &head.headers).await;
-        judging.may(&consumer, head, asking.target.path(), body, guard)?;
+        let may = judging.may(&consumer, head, asking.target.path(), body, guard);
+        // They are in no record, and need not be there as long as the request is.
+        guard.record.operation.calls = Vec::new();
+        body.forget_arguments();
+        may?;
         if let Some(backend) = way.backend {
             let server = definitions::server(&backend.target);
             let there = (&*server, asking.target.path());
@@ -425,29 +433,25 @@ fn rewritten(way: &Way<'_>, target: &PathAndQuery) -> Option<PathAndQuery> {
     filters::target(own.or(way.rule.filters.rewrite.as_ref()), target, &way.matched)
 }
 
-/// Begins to read what a request does. `target`: the one that goes on, where that is known.
-fn operation(head: &request::Parts, port: u16, target: Option<&PathAndQuery>) -> Reader {
+/// Begins to read what a request does. `target`: the one that goes on, where that is known. `server`: by this name, where rules ask
+/// what its tools are called with.
+fn operation(
+    head: &request::Parts,
+    port: u16,
+    target: Option<&PathAndQuery>,
+    server: Option<&str>,
+) -> Reader {
     let headers: Vec<(&str, &[u8])> =
         head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let target = target.or_else(|| head.uri.path_and_query());
-    Reader::of_server(&Head {
+    let head = Head {
         method: head.method.as_str(),
         host: "",
         port,
         target: target.map_or("/", PathAndQuery::as_str),
         headers: &headers,
-    })
-}
-
-/// By what turns are given to those of whom nothing is known: their address, of IPv6 the network, for a host has all addresses of it.
-fn place(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
-    }
+    };
+    Reader::of_server(&head, server)
 }
 
 /// Spreads a counter over all numbers, so that weights hold for every rule whatever others are asked in between

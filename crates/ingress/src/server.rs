@@ -5,6 +5,7 @@ use crate::body::Hold;
 use crate::config::{Config, ConfigError, Limits, Live, Settings};
 use crate::connection;
 use crate::copies::{Copies, CopyFate};
+use crate::crowd::Crowd;
 use crate::keys::Keys;
 use crate::pool::Pool;
 use crate::record::Sink;
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) copies: Arc<Copies>,
     /// Requests whose endpoint picker could not be followed.
     pub(crate) unpicked: AtomicU64,
+    crowd: Arc<Crowd>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) hold: Hold,
     pub(crate) limits: Limits,
@@ -111,6 +113,11 @@ impl Figures {
     pub fn unpicked(&self) -> u64 {
         self.0.unpicked.load(Ordering::Relaxed)
     }
+
+    /// Connections that were closed at once, for their address had as many as [`Limits::connections_of_address`].
+    pub fn crowded(&self) -> u64 {
+        self.0.crowd.refused()
+    }
 }
 
 /// Why a listener is not served.
@@ -156,6 +163,7 @@ impl Server {
             pool: Pool::default(),
             copies: Copies::new(limits.connect),
             unpicked: AtomicU64::new(0),
+            crowd: Crowd::new(limits.connections_of_address),
             admission: Admission::new(limits.running, limits.waiting, limits.wait),
             hold: Hold::new(limits.body, limits.held, limits.body_piece),
             sink,
@@ -277,11 +285,19 @@ async fn accept(shared: Arc<Shared>, socket: TcpListener, port: u16, connections
     while let Ok(room) = Arc::clone(&connections).acquire_owned().await {
         match socket.accept().await {
             Ok((stream, client)) => {
+                let place = match shared.crowd.enter(client.ip()) {
+                    Ok(place) => place,
+                    Err(full) => {
+                        drop(stream);
+                        connection::tell_crowded(&shared, client, port, full);
+                        continue;
+                    }
+                };
                 let phase = shared.phase.subscribe();
                 let serving = connection::serve(Arc::clone(&shared), stream, client, port, phase);
                 tokio::spawn(async move {
                     serving.await;
-                    drop(room);
+                    drop((room, place));
                 });
             }
             // The client went before, or there are no descriptors: others will come, or go.

@@ -170,3 +170,104 @@ async fn a_message_of_which_nobody_can_tell_what_it_calls_calls_nothing() {
     request.headers_mut().insert(header::CONTENT_TYPE, "text/plain".parse().unwrap());
     assert_eq!(world.ask(request).await.0, StatusCode::FORBIDDEN, "as another type");
 }
+
+/// A gateway whose only rule allows calls whose arguments meet this.
+async fn conditioned(conditions: &str) -> Canned {
+    let (address, _) = server(answer("application/json", b"{}", 10)).await;
+    let world = Canned::new("server: mcp", address);
+    let all = "rules: [{name: all, action: Allow, classes: [infer, introspect, unknown]}]";
+    let held = format!(
+        "rules: [{{name: held, action: Allow, classes: [infer, introspect, unknown], toolConditions: [{conditions}]}}]"
+    );
+    let manifests = manifests("server: mcp");
+    assert!(manifests.contains(all), "{manifests}");
+    let faults = world.inner.reload(support::config(&manifests.replace(all, &held), address)).unwrap();
+    assert!(faults.is_empty(), "{faults:?}");
+    world
+}
+
+#[tokio::test]
+async fn a_tool_is_called_with_what_its_condition_allows_and_nothing_else() {
+    let world = conditioned(
+        "{tool: 'write_*', when: 'args.path.startsWith(\"/tmp/\") && server == \"tools.example\"'}",
+    )
+    .await;
+    let call = |tool: &str, more: &str| ask("tools/call", &format!(r#"{{"name":"{tool}"{more}}}"#));
+    let large = format!(r#","arguments":{{"path":"/tmp/a","x":"{}"}}"#, "a".repeat(64 * 1024));
+    let (ok, refused) = (StatusCode::OK, StatusCode::FORBIDDEN);
+    let mut told = Vec::new();
+    for (tool, more, status) in [
+        ("write_file", r#","arguments":{"path":"/tmp/a"}"#, ok),
+        ("write_file", r#","arguments":{"path":"/etc/a-secret"}"#, refused),
+        ("write_a/b", r#","arguments":{"path":"/etc/a-secret"}"#, refused),
+        // What cannot be told.
+        ("write_file", "", refused),
+        ("write_file", r#","arguments":{"path":7}"#, refused),
+        ("write_file", r#","arguments":{"path":"/tmp/a","Path":"/etc/a-secret"}"#, refused),
+        ("write_file", r#","arguments":{"path":"/tmp/a","path":"/etc/a-secret"}"#, refused),
+        ("write_file", r#","arguments":["/tmp/a"]"#, refused),
+        ("write_file", &large, refused),
+        // No condition is for it.
+        ("read_file", r#","arguments":{"path":"/etc/a"}"#, ok),
+    ] {
+        let (got, body) = world.ask(call(tool, more)).await;
+        assert_eq!(got, status, "{tool} {more:.99}: {body}");
+        if status == refused {
+            let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+            let message = body["error"]["message"].as_str().unwrap().to_owned();
+            assert_eq!((&body["jsonrpc"], &body["id"]), (&"2.0".into(), &7.into()), "{body}");
+            assert!(message.contains("the condition on write_* is not met: args.path"), "{message}");
+            assert!(!message.contains("a-secret"), "{message}");
+            told.push(message);
+        }
+    }
+    let records = world.records.wait(10).await;
+    let stopped: Vec<_> = records.iter().filter(|record| record.reason == Reason::ToolArguments).collect();
+    assert_eq!((stopped.len(), told.len()), (8, 8), "{records:?}");
+    for record in &records {
+        assert!(record.operation.calls.is_empty() && record.operation.tools.len() == 1, "{record:?}");
+        let rule = record.rule.as_deref().unwrap();
+        assert!(rule.contains("ai/models spec.rules[0] (test.yaml:"), "{rule}");
+    }
+    // Whom it is for is the name by which it was asked for, however that was written.
+    for (host, status) in [("TOOLS.example:80", ok), ("other.example", refused)] {
+        let mut request = call("write_file", r#","arguments":{"path":"/tmp/a"}"#);
+        request.headers_mut().insert(header::HOST, host.parse().unwrap());
+        assert_eq!(world.ask(request).await.0, status, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_goes_on_only_where_each_of_its_calls_meets_its_conditions() {
+    let world = conditioned("{tool: '*', when: 'args.n < 5'}").await;
+    let call = |id: u8, n: u8| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"t","arguments":{{"n":{n}}}}}}}"#
+        )
+    };
+    let list = r#"{"jsonrpc":"2.0","id":9,"method":"tools/list"}"#.to_owned();
+    let many: Vec<_> = (0..65).map(|id| call(id, 1)).collect();
+    for (messages, reason) in [
+        (vec![call(1, 1), call(2, 4)], Reason::Allowed),
+        (vec![list.clone(), call(1, 1)], Reason::Allowed),
+        (vec![call(1, 1), call(2, 5)], Reason::ToolArguments),
+        (vec![call(1, 5), list, call(2, 1)], Reason::ToolArguments),
+        // More than is looked at: nobody knows what it calls, and a condition is for what it may call.
+        (many, Reason::ToolArguments),
+    ] {
+        let body = format!("[{}]", messages.join(","));
+        let mut request = ask("tools/call", "{}");
+        *request.body_mut() = Full::new(Bytes::from(body.clone()));
+        let before = world.records.0.lock().unwrap().len();
+        let (status, said) = world.ask(request).await;
+        let record = world.records.wait(before + 1).await.remove(before);
+        assert_eq!(record.reason, reason, "{body:.199}: {said}");
+        assert_eq!(status == StatusCode::OK, reason == Reason::Allowed, "{said}");
+        if messages.len() == 2 && reason != Reason::Allowed {
+            let said: Vec<serde_json::Value> = serde_json::from_str(&said).unwrap();
+            let ids: Vec<_> = said.iter().map(|one| &one["id"]).collect();
+            assert_eq!(ids, [1, 2], "each of them is answered");
+            assert!(said.iter().all(|one| one["error"].is_object()), "{said:?}");
+        }
+    }
+}

@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use ingress::{End, Limits, Reason, Settings};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 use support::{EVENTS, OPEN, PATIENCE, PLAIN, World, chat, text};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -173,6 +174,40 @@ async fn what_does_not_get_its_turn_is_told_when_to_try_again() {
     text(first).await;
     let response = world.ask(chat(r#"{"model":"m","messages":[]}"#)).await;
     assert_eq!(response.status(), StatusCode::OK, "its place is free again");
+}
+
+#[tokio::test]
+async fn one_address_has_so_many_connections_and_the_next_is_closed_and_told_once() {
+    let limits = Limits { connections_of_address: NonZeroUsize::new(2), ..Limits::default() };
+    let world = World::with(&open(), Settings { limits, ..Settings::default() }, false).await;
+    let mut staying = Vec::new();
+    for _ in 0..2 {
+        let io = TokioIo::new(world.connect().await);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        tokio::spawn(async move { drop(connection.await) });
+        text(sender.send_request(chat(r#"{"model":"m","messages":[]}"#)).await.unwrap()).await;
+        staying.push(sender);
+    }
+    let request = b"GET /v1/models HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n";
+    for _ in 0..3 {
+        assert_eq!(world.raw(request).await, "");
+    }
+    assert_eq!(world.server.figures().crowded(), 3);
+    let records = world.records.wait(3).await;
+    let told: Vec<_> = records.iter().filter(|it| it.reason == Reason::TooManyConnections).collect();
+    assert_eq!((records.len(), told.len(), told[0].end), (3, 1, End::Cut));
+    assert!(told[0].client.ip().is_loopback() && told[0].detail.as_deref().unwrap().contains("2 open"));
+    staying.pop();
+    let again = async {
+        loop {
+            let answer = world.raw(request).await;
+            if !answer.is_empty() {
+                return answer;
+            }
+        }
+    };
+    let answer = tokio::time::timeout(PATIENCE, again).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "its place is free again: {answer}");
 }
 
 #[tokio::test]

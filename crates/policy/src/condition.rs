@@ -1,24 +1,24 @@
 //! What must hold of the arguments that a tool is called with.
 //!
-//! Enters: conditions, and an [`Operation`] with its calls. Leaves: the first condition that is not met. Guarantees: whoever
-//! judges asks [`unmet`], so all say the same; arguments that are not there to look at meet no condition, nor does what
-//! cannot be told; all conditions of a rule together take at most [`MAX_STEPS`] for one request. What is said of a
+//! Enters: conditions, and which tools a request calls with what. Leaves: the first condition that is not met. Guarantees:
+//! whoever judges asks [`unmet`], so all say the same; arguments that are not there to look at meet no condition, nor does what
+//! cannot be told; whoever asks says how much it may cost, which is at most [`MAX_STEPS`] for one request. What is said of a
 //! condition that is not met has nothing of the arguments.
 
 use crate::cel::{Budget, CompileError, Expression, Type, Value, Wrong};
-use crate::operation::{Glob, Operation};
+use crate::operation::Glob;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// Steps ([`Budget`]) for all conditions of one rule on one request.
+/// Steps ([`Budget`]) for conditions on one request: all of one rule, or all of all rules where the first that is meant decides.
 pub const MAX_STEPS: u64 = 200_000;
 /// What a condition can ask about, in the order of [`ToolCall::values`].
 const VARIABLES: [(&str, Type); 3] = [("args", Type::Map), ("tool", Type::String), ("server", Type::String)];
 
 /// A condition in CEL over `args` (what the tool is called with), `tool` (its name) and `server` (the name for which the
-/// connection is).
+/// connection is, or to an ingress gateway the request).
 #[derive(Clone, Debug)]
 pub struct Condition(Expression);
 
@@ -73,6 +73,23 @@ pub struct ToolCondition {
 }
 
 impl ToolCondition {
+    /// What else to write where a condition cannot be read.
+    pub const HINT: &str =
+        "write an expression in CEL over args, tool and server: args.path.startsWith('/tmp/')";
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// As [`Condition::new`].
+    pub fn new(tool: &str, when: &str) -> Result<Self, CompileError> {
+        Ok(Self { tool: Glob::new(tool), when: Condition::new(when)? })
+    }
+
+    /// It is not met by a call that nobody looked at.
+    pub fn unseen(&self) -> Unmet {
+        Unmet { condition: self.clone(), why: Why::Unread(ArgumentsFlaw::NotHeld) }
+    }
+
     fn is_for(&self, tool: &str) -> bool {
         Glob::new(&self.tool.to_string().replace('*', "**")).matches(tool)
     }
@@ -181,20 +198,24 @@ impl fmt::Display for Unmet {
     }
 }
 
-/// The first condition that a request does not meet.
-pub(crate) fn unmet(conditions: &[ToolCondition], operation: &Operation) -> Option<Unmet> {
+/// The first condition that a request does not meet. `tools`: all that it calls; `calls`: what was held of that.
+pub fn unmet(
+    conditions: &[ToolCondition],
+    tools: &[String],
+    calls: &[ToolCall],
+    budget: &mut Budget,
+) -> Option<Unmet> {
     if conditions.is_empty() {
         return None;
     }
     let of = |condition: &ToolCondition, why| Some(Unmet { condition: condition.clone(), why });
-    let is_held = |tool: &String| operation.calls.iter().any(|call| call.tool == *tool);
-    for tool in operation.tools.iter().filter(|tool| !is_held(tool)) {
+    let is_held = |tool: &String| calls.iter().any(|call| call.tool == *tool);
+    for tool in tools.iter().filter(|tool| !is_held(tool)) {
         if let Some(condition) = conditions.iter().find(|condition| condition.is_for(tool)) {
-            return of(condition, Why::Unread(ArgumentsFlaw::NotHeld));
+            return Some(condition.unseen());
         }
     }
-    let mut budget = Budget::new(MAX_STEPS);
-    for call in &operation.calls {
+    for call in calls {
         let mut meant = conditions.iter().filter(|condition| condition.is_for(&call.tool)).peekable();
         let Some(first) = meant.peek() else { continue };
         let values = match call.values() {
@@ -202,7 +223,7 @@ pub(crate) fn unmet(conditions: &[ToolCondition], operation: &Operation) -> Opti
             Err(flaw) => return of(first, Why::Unread(flaw)),
         };
         for condition in meant {
-            match condition.when.0.holds(&values, &mut budget) {
+            match condition.when.0.holds(&values, budget) {
                 Ok(true) => {}
                 Ok(false) => return of(condition, Why::False),
                 Err(wrong) => return of(condition, Why::Wrong(wrong)),
@@ -215,11 +236,11 @@ pub(crate) fn unmet(conditions: &[ToolCondition], operation: &Operation) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::{Mismatch, Requests, Verb, judge_operation};
+    use crate::operation::{Mismatch, Operation, Requests, Verb, judge_operation};
     use crate::rule::RuleId;
 
     fn condition(tool: &str, when: &str) -> ToolCondition {
-        ToolCondition { tool: Glob::new(tool), when: Condition::new(when).unwrap() }
+        ToolCondition::new(tool, when).unwrap()
     }
 
     fn call(tool: &str, args: &str) -> ToolCall {
@@ -303,6 +324,12 @@ mod tests {
         let calls = |count| of((0..count).map(|_| call("t", &args)).collect());
         assert_eq!(rule.unmet(&calls(1)), None);
         assert_eq!(rule.unmet(&calls(40)).map(|unmet| unmet.why), Some(Why::Wrong(Wrong::Cost)));
+        // So do all rules where whoever asks gives them one.
+        let (one, mut budget) = (calls(1), Budget::new(MAX_STEPS));
+        let mut ask = || unmet(&rule.tool_conditions, &one.tools, &one.calls, &mut budget);
+        assert_eq!(ask(), None);
+        let later = (0..40).find_map(|_| ask());
+        assert_eq!(later.map(|unmet| unmet.why), Some(Why::Wrong(Wrong::Cost)));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! ([`Mismatch`]). Guarantees: an allow-list only; what was not understood ([`Verb::Unknown`]) is allowed by nothing but a
 //! rule that names it. Does not: read requests.
 
-use crate::condition::{ToolCall, ToolCondition, Unmet, unmet};
+use crate::cel::Budget;
+use crate::condition::{MAX_STEPS, ToolCall, ToolCondition, Unmet, unmet};
 use crate::contact::{Contact, ProviderEgress};
 use crate::inject::Inject;
 use crate::money::Money;
@@ -598,7 +599,7 @@ impl Requests {
 
     /// The first of its conditions on arguments that a request does not meet.
     pub fn unmet(&self, operation: &Operation) -> Option<Unmet> {
-        unmet(&self.tool_conditions, operation)
+        unmet(&self.tool_conditions, &operation.tools, &operation.calls, &mut Budget::new(MAX_STEPS))
     }
 
     /// More of what a request lacks by this rule, for a person, where there is more to say.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 const MOST: usize = 253;
 
 /// A request's host in lower case, without port and final dot. `None`: it is none. An address stands for itself.
-pub(crate) fn read(text: &str) -> Option<String> {
+pub fn read(text: &str) -> Option<String> {
     let name = match text.strip_prefix('[') {
         Some(rest) => {
             let (address, port) = rest.split_once(']')?;

@@ -51,7 +51,7 @@ impl Told {
 /// The figures of this module, on a page that only describes them.
 pub(super) fn described(page: &mut Page) {
     counted(page, &Counts::default(), &Seen::default(), None);
-    figures(page, &CopyFate::ALL.map(|fate| (fate, 0)), 0, &Default::default());
+    figures(page, &CopyFate::ALL.map(|fate| (fate, 0)), (0, 0), &Default::default());
 }
 
 fn counted(page: &mut Page, counts: &Counts, seen: &Seen, ledger: Option<&LedgerStatus>) {
@@ -85,8 +85,13 @@ fn counted(page: &mut Page, counts: &Counts, seen: &Seen, ledger: Option<&Ledger
     page.only("with `--ledger`", ledger, Page::ledger);
 }
 
-/// Puts what the server counts on a page.
-pub(super) fn figures(page: &mut Page, copies: &[(CopyFate, u64)], unpicked: u64, keys: &authn::Standing) {
+/// Puts what the server counts on a page: copies, requests that were not picked for, connections that were not taken, keys.
+pub(super) fn figures(
+    page: &mut Page,
+    copies: &[(CopyFate, u64)],
+    (unpicked, crowded): (u64, u64),
+    keys: &authn::Standing,
+) {
     let copies = copies.iter().map(|(fate, count)| (fate.as_str().to_owned(), *count));
     page.counters(
         ("ingress_copies", "fate"),
@@ -97,6 +102,11 @@ pub(super) fn figures(page: &mut Page, copies: &[(CopyFate, u64)], unpicked: u64
         "ingress_unpicked",
         "Requests to pools whose endpoint picker did not answer as it must",
         unpicked,
+    );
+    page.counter(
+        "ingress_connections_refused",
+        "Connections that were not taken, for their address had as many as one may have",
+        crowded,
     );
     page.gauge("ingress_key_sets", "Key sets of issuers in use", keys.sets as u64);
     page.gauge("ingress_key_sets_missing", "Key sets that were never fetched", keys.missing as u64);

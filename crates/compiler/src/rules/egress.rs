@@ -12,7 +12,7 @@ use crds::{
 };
 use ipnet::IpNet;
 use policy::{
-    Action, AnswerFiles, CLUSTER_LABEL, Canaries, Capture, Condition, Credential, Direction, Dns, DnsNames,
+    Action, AnswerFiles, CLUSTER_LABEL, Canaries, Capture, Credential, Direction, Dns, DnsNames,
     DnsResolvers, DomainPattern, Glob, HostedTools, Inject, LeakAction, Leaks, NamespaceScope, ObjectRef,
     Opaque, Operations, Peer, Peers, Policy, PortMatch, Ports, Protocol, ProviderEgress, Quota, Quotas,
     Reason, Requests, Requirement, Rule, RuleEntry, RuleId, SecretRef, Section, Selector, Subject, Tier,
@@ -345,13 +345,12 @@ impl Drafting<'_> {
         let mut conditions = Vec::new();
         for (at, entry) in written.iter().enumerate() {
             let crds::ToolCondition { tool, when } = &entry.value;
-            match Condition::new(&when.value) {
-                Ok(when) => conditions.push(ToolCondition { tool: Glob::new(tool), when }),
+            match ToolCondition::new(tool, &when.value) {
+                Ok(condition) => conditions.push(condition),
                 Err(error) => {
                     let field = format!("{field}.toolConditions[{at}].when");
                     let diagnostic = Diagnostic::error(Code::InvalidValue, error.to_string());
-                    let way_out = "write an expression in CEL over args, tool and server: args.path.startsWith('/tmp/')";
-                    self.wrong(&field, &when.position, diagnostic.suggest(way_out));
+                    self.wrong(&field, &when.position, diagnostic.suggest(ToolCondition::HINT));
                 }
             }
         }

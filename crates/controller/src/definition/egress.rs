@@ -155,7 +155,7 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, scope: Scope, about:
             "leaks": leaks(),
             "budgets": budgets(),
             "capture": capture(),
-            "toolConditions": tool_conditions(),
+            "toolConditions": tool_conditions("Without operations as with models."),
             "answers": answers(),
             "providerEgress": provider_egress(),
             "whenUnopened": {
@@ -301,7 +301,8 @@ fn operations() -> Value {
     list(about, 1, MOST, entry)
 }
 
-fn tool_conditions() -> Value {
+/// `of_rule`: what more there is to say of the rule that has them.
+pub(super) fn tool_conditions(of_rule: &str) -> Value {
     let entry = object(
         "What must hold of the arguments of some tools.",
         &["tool", "when"],
@@ -313,14 +314,16 @@ fn tool_conditions() -> Value {
             "when": {
                 "type": "string", "minLength": 1, "maxLength": MOST_EXPRESSION,
                 "description": "An expression in CEL that must be true: of args (what the tool is called with), tool (its name) and \
-                                server (the name for which the connection is), for example args.path.startsWith('/tmp/').",
+                                server (the name for which the connection is, or to an ingress gateway the request), for example args.path.startsWith('/tmp/').",
             },
         }),
     );
-    let about = "Conditions on what tools (MCP tools/call) are called with. Each call must meet every condition that is for its tool; \
+    let about = format!(
+        "Conditions on what tools (MCP tools/call) are called with. Each call must meet every condition that is for its tool; \
                  what cannot be told, and arguments of more than 64 KiB in one request, meet none. Tools that no entry is for are not \
-                 restricted by it; tools does that. Without operations as with models.";
-    list(about, 1, MOST, entry)
+                 restricted by it; tools does that. {of_rule}"
+    );
+    list(&about, 1, MOST, entry)
 }
 
 /// Whose kind it is.

@@ -3,7 +3,7 @@
 //! Leaves: a structural schema that refuses what `crds` refuses, as far as a schema and its rules can say it. Descriptions are
 //! what `kubectl explain` prints.
 
-use super::egress::{amount as money, list, object, patterns, rule, whole};
+use super::egress::{amount as money, list, object, patterns, rule, tool_conditions, whole};
 use super::{Kind, crd};
 use serde_json::{Value, json};
 
@@ -155,7 +155,8 @@ fn issuer() -> Value {
 fn access_rule() -> Value {
     let classes =
         json!({ "type": "string", "enum": ["infer", "introspect", "admin", "mutate-weights", "unknown"] });
-    object(
+    let conditions = tool_conditions("Only in an Allow, which then allows nothing of class unknown.");
+    let mut access = object(
         "It is meant where all that is written fits.",
         &["action"],
         json!({
@@ -169,8 +170,15 @@ fn access_rule() -> Value {
             "tools": patterns("Tools that are called: an Allow wants all of them listed, a Deny one."),
             "when": { "type": "string", "maxLength": MOST_EXPRESSION,
                 "description": "CEL over consumer, groups, claims, how, issuer, class, operation, model, tools, method, path, tokens. What cannot be told allows nothing, and denies." },
+            "toolConditions": conditions,
         }),
-    )
+    );
+    rule(
+        &mut access,
+        "self.action == 'Allow' || !has(self.toolConditions)",
+        "only a rule that allows can say what must hold of the arguments of tools",
+    );
+    access
 }
 
 fn limit() -> Value {

@@ -12,6 +12,7 @@ use crate::document::Node;
 use crate::inference_policy::values::duration;
 use crate::meta::Located;
 use crate::price;
+use crate::tool_condition::{ToolCondition, tool_conditions};
 use std::sync::Arc;
 
 /// Which requests a rule allows. At least one field says something.
@@ -103,15 +104,6 @@ pub struct Capture {
 impl Capture {
     /// Most that may be kept of a body, in bytes.
     pub const MOST_BYTES: u32 = 256 * 1024;
-}
-
-/// One entry of `toolConditions`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToolCondition {
-    /// `tool`, a pattern.
-    pub tool: Arc<str>,
-    /// `when`, an expression in CEL; whether it is one is the compiler's to say.
-    pub when: Located<Arc<str>>,
 }
 
 /// `answers`: what is looked for in files that come back.
@@ -290,10 +282,9 @@ pub(super) fn requests<'n>(
         only_allow(d, node, action);
         capture(d, node)
     });
-    let tool_conditions = d.field(rule, "toolConditions", |d, node| {
+    let conditions = d.field(rule, "toolConditions", |d, node| {
         only_allow(d, node, action);
-        d.check_length(node, 1, MOST);
-        d.located(node, tool_condition)
+        tool_conditions(d, node)
     });
     let answers = d.field(rule, "answers", |d, node| {
         only_allow(d, node, action);
@@ -309,7 +300,7 @@ pub(super) fn requests<'n>(
         models.is_some(),
         tools.is_some(),
         credentials.is_some(),
-        tool_conditions.is_some(),
+        conditions.is_some(),
         redirects.is_some(),
     ];
     let demands = [leaks.is_some(), budgets.is_some(), capture.is_some(), answers.is_some()];
@@ -332,7 +323,7 @@ pub(super) fn requests<'n>(
         tools: tools.flatten().unwrap_or_default(),
         credentials,
         capture: capture.flatten(),
-        tool_conditions: tool_conditions.flatten().unwrap_or_default(),
+        tool_conditions: conditions.flatten().unwrap_or_default(),
         answers: answers.unwrap_or_default(),
         when_unopened: when_unopened.flatten().unwrap_or_default(),
         inject,
@@ -421,16 +412,6 @@ fn capture<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Capture> {
         number
     });
     Some(Capture { requests, answers, max_bytes: max_bytes.flatten() })
-}
-
-fn tool_condition<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<ToolCondition> {
-    let map = d.strict(node, &["tool", "when"])?;
-    let tool = d.required(map, "tool", pattern);
-    let when = d.required(map, "when", |d, node| {
-        let value = d.string(node)?;
-        Some(Located { position: d.position(node.place), value })
-    });
-    Some(ToolCondition { tool: tool?, when: when? })
 }
 
 fn answers<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Answers> {
@@ -544,7 +525,7 @@ fn patterns<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Vec<Arc<str>>
     d.list(node, pattern)
 }
 
-fn pattern<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
+pub(crate) fn pattern<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
     let text = d.string(node)?;
     if text.is_empty() || text.len() > MOST_PATTERN {
         let message = format!("a pattern has 1 to {MOST_PATTERN} bytes");

@@ -8,6 +8,7 @@ use crate::decode::Decoder;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Node;
 use crate::meta::Located;
+use crate::tool_condition::{ToolCondition, tool_conditions};
 use std::sync::Arc;
 
 /// Bytes of the name of a rule.
@@ -36,6 +37,8 @@ pub struct InferenceRule {
     pub tools: Vec<Arc<str>>,
     /// `when`, an expression in CEL; whether it is one is `admit`'s to say.
     pub when: Option<Located<Arc<str>>>,
+    /// `toolConditions`, only of an `Allow`. Empty: not written.
+    pub tool_conditions: Vec<Located<ToolCondition>>,
 }
 
 /// What a rule does.
@@ -88,8 +91,18 @@ pub(super) fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Infere
     const ACTIONS: [(&str, InferenceAction); 2] =
         [("Allow", InferenceAction::Allow), ("Deny", InferenceAction::Deny)];
     const LISTS: [&str; 5] = ["consumers", "groups", "operations", "models", "tools"];
-    const FIELDS: [&str; 9] =
-        ["name", "action", "consumers", "groups", "classes", "operations", "models", "tools", "when"];
+    const FIELDS: [&str; 10] = [
+        "name",
+        "action",
+        "consumers",
+        "groups",
+        "classes",
+        "operations",
+        "models",
+        "tools",
+        "when",
+        "toolConditions",
+    ];
     let map = d.strict(node, &FIELDS)?;
     let name = d.field(map, "name", |d, node| text(d, node, MOST_NAME)).flatten();
     let action = d.required(map, "action", |d, node| d.one_of(node, &ACTIONS));
@@ -108,6 +121,19 @@ pub(super) fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Infere
         }
         Some(Located { position: d.position(node.place), value })
     });
+    let conditions = d.field(map, "toolConditions", |d, node| {
+        if action == Some(InferenceAction::Deny) {
+            let message = "only a rule that allows can say what must hold of the arguments of tools";
+            let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+            d.report(
+                node.place,
+                diagnostic.suggest(
+                    "write it in the rules with action: Allow: a call that meets none of them is refused",
+                ),
+            );
+        }
+        tool_conditions(d, node)
+    });
     Some(InferenceRule {
         name,
         action: action?,
@@ -118,5 +144,6 @@ pub(super) fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Infere
         models,
         tools,
         when: when.flatten(),
+        tool_conditions: conditions.flatten().unwrap_or_default(),
     })
 }

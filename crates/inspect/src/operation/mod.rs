@@ -114,17 +114,18 @@ impl Reader {
 
     /// Begins with a head that is for a server of models, tools or agents of one's own: the host that it names, and fields and
     /// parameters by which it would look like a request to something else, say nothing, for who sends it chooses them.
-    pub fn of_server(head: &Head<'_>) -> Self {
-        Self::of(shapes::draft(head, shapes::OF_SERVERS), None)
+    /// `holding`: what tools are called with is held too, as by [`Self::with_arguments`], and this is the server's name.
+    pub fn of_server(head: &Head<'_>, holding: Option<&str>) -> Self {
+        let mut draft = shapes::draft(head, shapes::OF_SERVERS);
+        hold_arguments(&mut draft, holding);
+        Self::of(draft, None)
     }
 
     /// Begins with a head, and looks for whom the request has the provider contact ([`Operation::contacts`]): as long as the
     /// body may say that, up to [`MAX_WATCHED`], nothing is known. `with_arguments`: as [`Self::with_arguments`].
     pub fn leaving(head: &Head<'_>, with_arguments: bool) -> Self {
         let mut draft = shapes::draft(head, shapes::ALL);
-        if let (Wanted::Rpc(rpc), true) = (&mut draft.wanted, with_arguments) {
-            rpc.server = Some(head.host.into());
-        }
+        hold_arguments(&mut draft, with_arguments.then_some(head.host));
         let watch = contacts::watch(head, &mut draft);
         Self::of(draft, watch)
     }
@@ -133,9 +134,7 @@ impl Reader {
     /// a call before.
     pub fn with_arguments(head: &Head<'_>) -> Self {
         let mut draft = shapes::draft(head, shapes::ALL);
-        if let Wanted::Rpc(rpc) = &mut draft.wanted {
-            rpc.server = Some(head.host.into());
-        }
+        hold_arguments(&mut draft, Some(head.host));
         Self::of(draft, None)
     }
 
@@ -266,6 +265,13 @@ impl Reader {
     }
 }
 
+/// Has what tools of this server are called with held. `None`: it is not.
+fn hold_arguments(draft: &mut Draft, server: Option<&str>) {
+    if let Wanted::Rpc(rpc) = &mut draft.wanted {
+        rpc.server = server.map(Into::into);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::sample::{Outcome, outcome, read_in_parts};
@@ -315,6 +321,21 @@ mod tests {
             reader.end();
             let Progress::Known(operation) = reader.progress() else { panic!("{reader:?}") };
             assert_eq!(operation.credentials.len(), 1, "{request}: {operation:?}");
+        }
+    }
+
+    #[test]
+    fn what_tools_of_ones_own_server_are_called_with_is_held_where_that_is_wanted() {
+        let head = Head { method: "POST", host: "", port: 80, target: "/mcp", headers: &[] };
+        let body = br#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"t","arguments":{"n":1}}}"#;
+        for server in [None, Some("tools.example")] {
+            let mut reader = Reader::of_server(&head, server);
+            reader.push(body);
+            reader.end();
+            let Progress::Known(operation) = reader.progress() else { panic!("{reader:?}") };
+            assert_eq!(operation.tools, ["t"]);
+            let servers: Vec<&str> = operation.calls.iter().map(|call| &*call.server).collect();
+            assert_eq!(servers, Vec::from_iter(server));
         }
     }
 
