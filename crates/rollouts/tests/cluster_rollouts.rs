@@ -317,7 +317,7 @@ async fn cluster_killed_again_and_again_between_its_writes_it_comes_to_the_same_
 
     // Back, from life to life.
     hub.kill(second);
-    let asked = rollouts::Asked { verb: Verb::Abort, stage: None, why: None };
+    let asked = rollouts::Asked { verb: Verb::Abort, stage: None, cluster: None, why: None };
     rollouts::ask(&hub.client, "nine", "administrator", &asked).await.unwrap();
     assert!(lives(&hub, "nine", Phase::RolledBack).await >= 4);
     assert_eq!(words(&hub.status("nine").await)[7..], [RollsBack, RolledBack]);
