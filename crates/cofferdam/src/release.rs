@@ -246,7 +246,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Keys that are believed.
-pub(crate) fn pinned(path: &Path) -> Result<Pinned> {
+fn pinned(path: &Path) -> Result<Pinned> {
     Ok(Pinned::read(&path.display().to_string(), &bytes(path)?)?)
 }
 
