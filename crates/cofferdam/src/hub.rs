@@ -5,14 +5,14 @@
 
 use crate::control::{client, complain};
 use crate::registry::{Releases, registry};
-use crate::release::pinned;
+use crate::release::{own_fleet, pinned_for};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use controller::beside::Asking;
 use controller::lease::Role;
 use fleet::hub::ClusterStatus;
 use fleet::rollout::Denial;
-use fleet::{Beside, MOST_DENIALS, Ref};
+use fleet::{Beside, FleetName, MOST_DENIALS, Ref};
 use kube::Client;
 use spoke::identity::{Shared, Sharing};
 use spoke::{Judge, Source};
@@ -55,6 +55,12 @@ pub(crate) struct HubArgs {
     /// Keys that must have signed what is taken: see `cofferdam release --help`
     #[arg(long, value_name = "FILE", requires = "fleet")]
     release_keys: Option<PathBuf>,
+    /// Name of the fleet that this cluster is of: what was signed for another one is refused (`cofferdam release build --fleet`)
+    #[arg(long = "fleet", value_name = "NAME", requires = "fleet")]
+    of_fleet: Option<FleetName>,
+    /// Refuse releases that name no fleet, too
+    #[arg(long, requires = "of_fleet")]
+    fleet_named: bool,
     /// Tell other clusters, through the hub, who the pods of namespaces labelled cofferdam.dev/export=identities are, and take from
     /// there what namespaces labelled import.cofferdam.dev/CLUSTER=identities import
     #[arg(long, requires = "hub")]
@@ -95,7 +101,8 @@ impl HubArgs {
             (None, None) => return std::future::pending().await,
         };
         // Better now than when a release comes.
-        pinned(keys).context("--release-keys")?;
+        let own = own_fleet(self.of_fleet.as_ref(), self.fleet_named);
+        pinned_for(keys, own.clone()).context("--release-keys")?;
         if role.wait_for(|role| *role == Role::Leads).await.is_err() {
             return Ok(());
         }
@@ -103,7 +110,7 @@ impl HubArgs {
         let settings = spoke::Settings {
             cluster: cluster.clone(),
             namespace: namespace.to_owned(),
-            pinned: Box::new(move || pinned(&keys).map_err(|error| format!("{error:#}"))),
+            pinned: Box::new(move || pinned_for(&keys, own.clone()).map_err(|error| format!("{error:#}"))),
             judge,
         };
         let seen = settings.judge.as_ref().map(|judge| judge.said.clone());

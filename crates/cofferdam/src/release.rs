@@ -13,7 +13,9 @@ use crate::policy::Sources;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use crds::{Code, Diagnostic};
-use fleet::{Digest, Envelope, Header, Memory, Pinned, Ref, Release, SigningKey, hub};
+use fleet::{
+    Digest, Envelope, FleetName, Header, Memory, OwnFleet, Pinned, Ref, Release, SigningKey, Unnamed, hub,
+};
 use observe::Time;
 use serde_json::json;
 use std::fs::{self, File};
@@ -32,6 +34,7 @@ const MOST: u64 = 4 * 1024 * 1024;
   cofferdam release show release-8.json
   cofferdam release diff release-7.json release-8.json --on cluster.yaml
   cofferdam release verify release-8.json --keys keys.yaml --newest release-7.json
+  cofferdam release build ... --fleet payments      signed for the clusters of one fleet, and refused by those of others
   cofferdam release object release-8.json | kubectl --context hub apply --server-side -f -
   cofferdam release export release-8.json --to fleet/ --enforce dev-1      clusters that take it from Git, without a hub
   cofferdam release push fleet/ oci://registry.example/policy/fleet:main      or from a registry
@@ -86,6 +89,9 @@ pub(crate) struct BuildArgs {
     /// The policies are those of an earlier release with this digest
     #[arg(long, value_name = "DIGEST")]
     rollback_to: Option<Digest>,
+    /// The fleet that it is for: that is signed with it, and clusters of another fleet refuse it
+    #[arg(long, value_name = "NAME")]
+    fleet: Option<FleetName>,
     /// Private key to sign with; may be repeated
     #[arg(long, value_name = "FILE")]
     sign: Vec<PathBuf>,
@@ -121,6 +127,12 @@ pub(crate) struct VerifyArgs {
     /// The newest release that the cluster has had
     #[arg(long, value_name = "RELEASE")]
     newest: Option<PathBuf>,
+    /// The fleet that the cluster is of, as `cofferdam controller --fleet` is told it
+    #[arg(long, value_name = "NAME")]
+    fleet: Option<FleetName>,
+    /// The cluster takes no release that names no fleet
+    #[arg(long, requires = "fleet")]
+    fleet_named: bool,
 }
 
 /// Runs a verb. False: the answer is no.
@@ -155,12 +167,21 @@ fn build(args: &BuildArgs, out: &mut impl Write) -> Result<bool> {
         )?;
         return Ok(false);
     }
-    let header = Header {
-        number: args.number,
-        fallback: args.previous.as_deref().map(previous).transpose()?,
-        rollback_to: args.rollback_to.clone(),
-    };
-    let (release, others) = Release::build(header, &values).context("it becomes no release")?;
+    let before = args.previous.as_deref().map(previous).transpose()?.flatten();
+    if let Some(of) = before.as_ref().and_then(Release::fleet)
+        && args.fleet.as_ref() != Some(of)
+    {
+        bail!(
+            "the release before it is of fleet {of}: --fleet {of}, or clusters could not go from one to the other"
+        );
+    }
+    let fallback =
+        args.previous.as_ref().map(|_| before.as_ref().map_or_else(Ref::nothing, Release::reference));
+    let header = Header { number: args.number, fallback, rollback_to: args.rollback_to.clone() };
+    let (mut release, others) = Release::build(header, &values).context("it becomes no release")?;
+    if let Some(fleet) = &args.fleet {
+        release = release.of_fleet(fleet.clone()).context("it becomes no release")?;
+    }
     let keys = args.sign.iter().map(|path| signing_key(path)).collect::<Result<Vec<_>>>()?;
     let sealed = Envelope::seal(&release, &keys);
     fs::write(&args.output, sealed.to_json() + "\n")
@@ -173,6 +194,14 @@ fn build(args: &BuildArgs, out: &mut impl Write) -> Result<bool> {
             out,
             "it cannot be taken back by itself: --previous names what clusters may fall back to"
         )?,
+    }
+    match (&args.fleet, &before) {
+        (Some(fleet), Some(before)) if before.fleet().is_none() => writeln!(
+            out,
+            "it is of fleet {fleet}; the release before it names none, and a cluster that refuses such cannot fall back to it"
+        )?,
+        (Some(fleet), _) => writeln!(out, "it is of fleet {fleet}")?,
+        (None, _) => {}
     }
     if !others.is_empty() {
         writeln!(
@@ -193,11 +222,12 @@ fn shown(name: Option<&crds::ObjectName>) -> String {
     name.map_or_else(String::new, |it| printable(&it.to_string()))
 }
 
-fn previous(path: &Path) -> Result<Ref> {
+/// The release before; `None`: no policy of the fleet's.
+fn previous(path: &Path) -> Result<Option<Release>> {
     if path == Path::new("none") {
-        return Ok(Ref::nothing());
+        return Ok(None);
     }
-    Ok(peek(path)?.1.reference())
+    Ok(Some(peek(path)?.1))
 }
 
 fn signing_key(path: &Path) -> Result<SigningKey> {
@@ -216,8 +246,23 @@ fn bytes(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Keys that are believed.
-pub(crate) fn pinned(path: &Path) -> Result<Pinned> {
+fn pinned(path: &Path) -> Result<Pinned> {
     Ok(Pinned::read(&path.display().to_string(), &bytes(path)?)?)
+}
+
+/// The fleet that a cluster is told to be of.
+pub(crate) fn own_fleet(name: Option<&FleetName>, named_only: bool) -> Option<OwnFleet> {
+    let unnamed = if named_only { Unnamed::Refused } else { Unnamed::Taken };
+    name.map(|name| OwnFleet { name: name.clone(), unnamed })
+}
+
+/// Keys that are believed, for releases of this fleet alone.
+pub(crate) fn pinned_for(path: &Path, own: Option<OwnFleet>) -> Result<Pinned> {
+    let pinned = pinned(path)?;
+    Ok(match own {
+        Some(own) => pinned.of_fleet(own),
+        None => pinned,
+    })
 }
 
 /// A release of which nobody has asked who signed it.
@@ -239,13 +284,17 @@ fn show(path: &Path, as_json: bool, out: &mut impl Write) -> Result<()> {
             .collect();
         let signatures: Vec<&str> = envelope.signatures.iter().map(|it| it.keyid.as_str()).collect();
         let whole = json!({
-            "number": number, "digest": release.digest(), "fallback": fallback, "rollbackTo": rollback_to,
+            "number": number, "digest": release.digest(), "fleet": release.fleet(), "fallback": fallback, "rollbackTo": rollback_to,
             "keys": signatures, "objects": objects,
         });
         writeln!(out, "{whole:#}")?;
         return Ok(());
     }
     writeln!(out, "release {number}, digest {}", release.digest())?;
+    match release.fleet() {
+        Some(fleet) => writeln!(out, "of fleet {fleet}")?,
+        None => writeln!(out, "of no fleet in particular")?,
+    }
     match fallback {
         Some(fallback) if fallback.number == 0 => writeln!(out, "falls back to no policy of the fleet's")?,
         Some(fallback) => {
@@ -267,7 +316,7 @@ fn show(path: &Path, as_json: bool, out: &mut impl Write) -> Result<()> {
 }
 
 fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
-    let pinned = pinned(&args.keys)?;
+    let pinned = pinned_for(&args.keys, own_fleet(args.fleet.as_ref(), args.fleet_named))?;
     let now = Time::from(SystemTime::now()).to_string();
     // It is what the cluster took, and so is not asked who signed it.
     let newest = args.newest.as_deref().map(|path| peek(path).map(|(_, release)| release)).transpose()?;

@@ -30,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
   cofferdam rollout diff release-8 --hub hub.kubeconfig --on prod.yaml
   cofferdam rollout approve release-8 --hub hub.kubeconfig --stage prod --reason 'seen in staging for a week'
   cofferdam rollout rollback release-8 --hub hub.kubeconfig --reason 'checkout fails'
+  cofferdam rollout promote release-8 --hub hub.kubeconfig --cluster dev-9 --reason 'it came late, and only the old job is denied'
   cofferdam rollout history release-8 --hub hub.kubeconfig --json
 
 `cofferdam rollouts` must run somewhere: it decides; these look and ask. How a Rollout is written:
@@ -95,6 +96,9 @@ pub(crate) struct AskArgs {
     /// The stage that is meant; if it is no longer that one's turn, nothing is done [default: the one that it is about now]
     #[arg(long, value_name = "NAME")]
     stage: Option<String>,
+    /// The cluster that is meant, one that came when the rollout was done: approve, promote and abort are then about it alone
+    #[arg(long, value_name = "NAME", conflicts_with = "stage")]
+    cluster: Option<String>,
     /// Why; it is written down
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -163,7 +167,17 @@ async fn diff(args: &DiffArgs, out: &mut impl Write) -> Result<bool> {
 async fn ask(args: &AskArgs, verb: Verb, out: &mut impl Write) -> Result<bool> {
     let (hub, name) = (hub(&args.which).await?, &args.which.name);
     let by = rollouts::who(&hub).await?;
-    let asked = Asked { verb, stage: args.stage.clone(), why: args.reason.clone() };
+    let verb = match (verb, &args.cluster) {
+        (verb, None) => verb,
+        (Verb::Approve | Verb::ApproveCluster, Some(_)) => Verb::ApproveCluster,
+        (Verb::Promote | Verb::PromoteCluster, Some(_)) => Verb::PromoteCluster,
+        (Verb::Abort | Verb::SendBack, Some(_)) => Verb::SendBack,
+        (Verb::Pause | Verb::Resume, Some(_)) => {
+            bail!("--cluster: only a whole rollout is paused and resumed")
+        }
+    };
+    let (stage, cluster) = (args.stage.clone(), args.cluster.clone());
+    let asked = Asked { verb, stage, cluster, why: args.reason.clone() };
     let ticket = rollouts::ask(&hub, name, &by, &asked).await?;
     if args.no_wait {
         writeln!(out, "asked, as {by}; `cofferdam rollout history {name}` shows what comes of it")?;

@@ -107,6 +107,49 @@ fn a_release_is_built_signed_verified_and_never_goes_backwards() {
 }
 
 #[test]
+fn a_release_says_which_fleet_it_is_for_and_another_one_refuses_it() {
+    let folder = folder();
+    let here = folder.path();
+    for (args, expected, says) in [
+        (
+            "release build -f one --number 1 --previous none --sign key.pem -o 1.json",
+            0,
+            "release 1: 1 policies",
+        ),
+        (
+            "release build -f two --number 2 --previous 1.json --fleet eu --sign key.pem -o 2.json",
+            0,
+            "the release before it names none",
+        ),
+        (
+            "release build -f one --number 3 --previous 2.json --fleet eu --sign key.pem -o 3.json",
+            0,
+            "it is of fleet eu",
+        ),
+        ("release build -f one --number 4 --previous 3.json --sign key.pem -o 4.json", 2, "--fleet eu"),
+        ("release build -f one --number 4 --fleet E_U --sign key.pem -o 4.json", 2, "is no name of a fleet"),
+        ("release show 1.json", 0, "of no fleet in particular"),
+        ("release show 2.json", 0, "of fleet eu"),
+        ("release verify 2.json --keys keys.yaml", 0, "signed by platform"),
+        ("release verify 2.json --keys keys.yaml --fleet eu --fleet-named", 0, "signed by platform"),
+        (
+            "release verify 2.json --keys keys.yaml --fleet us",
+            1,
+            "was signed for fleet eu, and this cluster is of fleet us",
+        ),
+        ("release verify 1.json --keys keys.yaml --fleet us", 0, "signed by platform"),
+        ("release verify 1.json --keys keys.yaml --fleet us --fleet-named", 1, "it names no fleet"),
+        ("release verify 1.json --keys keys.yaml --fleet-named", 2, "--fleet <NAME>"),
+    ] {
+        let (code, out, err) = run(here, args);
+        assert!(code == Some(expected) && (out + &err).contains(says), "{args}: {code:?} {err}");
+    }
+    let (_, out, _) = run(here, "release show 2.json --json");
+    let shown: Value = serde_json::from_str(&out).expect("one object");
+    assert_eq!(shown["fleet"], "eu");
+}
+
+#[test]
 fn a_release_is_exported_with_who_is_to_have_it_and_never_over_another() {
     let folder = folder();
     let here = folder.path();

@@ -242,6 +242,8 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
         "fleet.enabled=true,fleet.cluster=a,fleet.keys=k,fleet.folder=/c,fleet.identities.enabled=true",
         "fleet.enabled=true,fleet.cluster=a,fleet.keys=k,fleet.folder=/c,fleet.registry.repository=oci://r/n:t",
         "fleet.registry.repository=r/n:t",
+        "fleet.name=A",
+        "fleet.namedOnly=true",
         "fleet.identities.expireSeconds=1",
         "hub.clusters[0].name=kube-system",
         "hub.clusters[0].name=A",

@@ -191,6 +191,23 @@ fn an_address_of_this_cluster_is_nobody_elsewhere() {
 }
 
 #[test]
+fn pods_that_are_left_out_are_counted_and_meant_by_nothing() {
+    let west = slice("west", "ml-0", &train("10.8.0.2"));
+    let rest = slice("west", "ml-1", &train("10.8.0.3").replace("train-0", "train-1"))
+        .replace("namespaceLabels: {team: a}, ", "withheld: 7, ");
+    let (set, told) = compile(&format!("{HERE}{ALLOW}{west}{rest}"));
+    assert_eq!(verdict(&set, "api", "10.8.0.2", 8080), Verdict::Allow);
+    assert_eq!(verdict(&set, "api", "10.8.0.3", 8080), Verdict::Deny);
+    assert!(
+        told.contains("cluster west exports more pods of its namespace ml than are taken: 7 are not known"),
+        "{told}"
+    );
+    assert!(told.contains("IdentitySlice west/ml-1"), "{told}");
+    let (_, told) = compile(&format!("{HERE}{ALLOW}{west}"));
+    assert!(!told.contains("than are taken"), "{told}");
+}
+
+#[test]
 fn an_address_of_two_clusters_opens_nothing_and_stays_denied() {
     let both = slice("west", "ml-0", &train("10.8.0.2")) + &slice("south", "ml-0", &train("10.8.0.2"));
     let (set, told) = compile(&format!("{HERE}{ALLOW}{both}"));

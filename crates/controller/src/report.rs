@@ -373,8 +373,13 @@ fn known(said: &[&Diagnostic]) -> Condition {
     let (holds, reason, message) = match errors.first() {
         None => (true, "Valid", "rules of own kinds that name the cluster mean its pods".to_owned()),
         Some(first) => {
-            let overlaps = first.code == Code::OverlappingAddress;
-            let reason = if overlaps { "OverlappingAddress" } else { "Invalid" };
+            let reason = if first.code == Code::OverlappingAddress {
+                "OverlappingAddress"
+            } else if first.code == Code::LimitExceeded {
+                "TooManyPods"
+            } else {
+                "Invalid"
+            };
             (false, reason, format!("{}{}", first.message, more(errors.len())))
         }
     };
@@ -450,6 +455,20 @@ mod tests {
 ---
 {apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: db, namespace: shop}, spec: {podSelector: {}}}
 ";
+
+    #[test]
+    fn a_slice_says_in_one_word_why_its_pods_are_not_known() {
+        for (code, reason) in [
+            (Code::LimitExceeded, "TooManyPods"),
+            (Code::OverlappingAddress, "OverlappingAddress"),
+            (Code::InvalidValue, "Invalid"),
+        ] {
+            let said = Diagnostic::error(code, "x");
+            let condition = known(&[&said]);
+            assert_eq!((condition.holds, condition.reason, condition.message.as_str()), (false, reason, "x"));
+        }
+        assert!(known(&[]).holds);
+    }
 
     fn publication(generation: u64) -> Publication {
         publication_of(OBJECTS, generation)

@@ -37,6 +37,8 @@ pub struct IdentitySlice {
     pub namespace_labels: BTreeMap<Arc<str>, Arc<str>>,
     /// `expired: true`: nothing was heard of the cluster for too long.
     pub expired: bool,
+    /// `withheld`: so many pods of the namespace are not taken, for there are too many.
+    pub withheld: u32,
     /// `pods`
     pub pods: Vec<Identity>,
 }
@@ -67,6 +69,7 @@ impl IdentitySlice {
             namespace: "".into(),
             namespace_labels: BTreeMap::new(),
             expired: false,
+            withheld: 0,
             pods: Vec::new(),
         };
         d.required(object, "spec", |d, node| slice.spec(d, node));
@@ -79,12 +82,14 @@ impl IdentitySlice {
     }
 
     fn spec<'n>(&mut self, d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<()> {
-        let map = d.strict(node, &["cluster", "namespace", "namespaceLabels", "expired", "pods"])?;
+        let map =
+            d.strict(node, &["cluster", "namespace", "namespaceLabels", "expired", "withheld", "pods"])?;
         self.cluster = d.required(map, "cluster", |d, node| label(d, node, "cluster")).unwrap_or_default();
         self.namespace =
             d.required(map, "namespace", |d, node| label(d, node, "namespace")).unwrap_or_default();
         self.namespace_labels = d.field(map, "namespaceLabels", labels).unwrap_or_default();
         self.expired = d.field(map, "expired", Decoder::boolean).flatten().unwrap_or(false);
+        self.withheld = d.field(map, "withheld", Decoder::count).flatten().unwrap_or(0);
         self.pods = d
             .required(map, "pods", |d, node| {
                 d.check_length(node, 0, MOST_IDENTITIES);
@@ -194,7 +199,8 @@ spec:
     fn a_slice_is_read_whole() {
         let (slice, told) = read(WHOLE);
         assert_eq!(told, "");
-        assert!(!slice.broken && !slice.expired);
+        assert!(!slice.broken && !slice.expired && slice.withheld == 0);
+        assert_eq!(read(&WHOLE.replacen("  pods:", "  withheld: 7\n  pods:", 1)).0.withheld, 7);
         assert_eq!((&*slice.cluster, &*slice.namespace), ("west", "ml"));
         let [train, db] = &slice.pods[..] else { panic!("{:?}", slice.pods) };
         assert_eq!(train.workload, ("Job".into(), "train".into()));
@@ -215,6 +221,7 @@ spec:
             ("name: train-0", "name: Train", "is no pod name"),
             ("app: train", "app: tra in", "is no label value"),
             ("  pods:", "  pod:", "pod"),
+            ("  pods:", "  withheld: -1\n  pods:", "is not a count"),
         ] {
             let text = WHOLE.replacen(from, to, 1);
             assert_ne!(text, WHOLE, "{from}");

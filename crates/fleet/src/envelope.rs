@@ -2,10 +2,11 @@
 //!
 //! Enters: a release and private keys, or an envelope and pinned keys. Leaves: an envelope, or the release in it and who signed
 //! it. Guarantees: the payload is not parsed before enough pinned keys were found to have signed exactly it and its type; a key
-//! counts once, however often it signed. Does not: choose whom to believe ([`Pinned`]).
+//! counts once, however often it signed; a cluster that knows its fleet opens no release of another. Does not: choose whom to believe ([`Pinned`]).
 
 use crate::digest::Digest;
-use crate::pinned::{Pinned, is_past};
+use crate::name::FleetName;
+use crate::pinned::{OwnFleet, Pinned, Unnamed, is_past};
 use crate::release::{MOST_BYTES, NotARelease, Release};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::Engine;
@@ -98,6 +99,22 @@ pub enum Unproven {
         needed: usize,
         /// One reason for each signature that does not count.
         why: Vec<String>,
+    },
+    /// Signed, for other clusters.
+    #[error("it was signed for fleet {other}, and this cluster is of fleet {own}")]
+    OtherFleet {
+        /// The cluster's.
+        own: FleetName,
+        /// That of the release.
+        other: FleetName,
+    },
+    /// Signed, for whichever clusters.
+    #[error(
+        "it names no fleet, and this cluster takes only what was signed for its own: `cofferdam release build --fleet {own}`"
+    )]
+    NoFleet {
+        /// The cluster's.
+        own: FleetName,
     },
     /// Signed, and unusable all the same.
     #[error(transparent)]
@@ -213,7 +230,9 @@ impl Envelope {
             }
             return Err(Unproven::TooFew { found: signers.len(), needed: pinned.threshold, why });
         }
-        Ok(Signed { release: Release::read(&payload)?, signers })
+        let release = Release::read(&payload)?;
+        check_fleet(&release, pinned.own.as_ref())?;
+        Ok(Signed { release, signers })
     }
 
     /// The release in it, whoever signed it: to be looked at, never to be applied.
@@ -232,6 +251,17 @@ impl Envelope {
             return Err(Unproven::Payload);
         }
         BASE64.decode(&self.payload).map_err(|_| Unproven::Payload)
+    }
+}
+
+fn check_fleet(release: &Release, own: Option<&OwnFleet>) -> Result<(), Unproven> {
+    let Some(OwnFleet { name, unnamed }) = own else { return Ok(()) };
+    let own = name.clone();
+    match (release.fleet(), unnamed) {
+        (Some(fleet), _) if *fleet == own => Ok(()),
+        (Some(fleet), _) => Err(Unproven::OtherFleet { own, other: fleet.clone() }),
+        (None, Unnamed::Taken) => Ok(()),
+        (None, Unnamed::Refused) => Err(Unproven::NoFleet { own }),
     }
 }
 

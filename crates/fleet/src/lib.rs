@@ -15,6 +15,7 @@ mod envelope;
 pub mod folder;
 pub mod hub;
 mod memory;
+mod name;
 pub mod oci;
 mod pinned;
 mod release;
@@ -28,5 +29,6 @@ pub use envelope::{
     Envelope, MOST_SIGNATURES, NotAKey, NotAnEnvelope, PAYLOAD_TYPE, Signature, Signed, SigningKey, Unproven,
 };
 pub use memory::{Memory, Refused, Step};
-pub use pinned::{MOST_KEYS, NotPinned, Pinned, PinnedKey};
+pub use name::{FleetName, NotAFleet};
+pub use pinned::{MOST_KEYS, NotPinned, OwnFleet, Pinned, PinnedKey, Unnamed};
 pub use release::{Header, MOST_BYTES, NotARelease, Ref, Release};

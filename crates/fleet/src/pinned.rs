@@ -5,6 +5,7 @@
 //! Does not: fetch keys.
 
 use crate::envelope::{key_id, public_from_pem};
+use crate::name::FleetName;
 use crds::Code;
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,6 +21,25 @@ const MOST_NAME: usize = 63;
 pub struct Pinned {
     pub(crate) keys: Vec<PinnedKey>,
     pub(crate) threshold: usize,
+    pub(crate) own: Option<OwnFleet>,
+}
+
+/// Which fleet a cluster is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnFleet {
+    /// Its name.
+    pub name: FleetName,
+    /// What becomes of a release that names no fleet.
+    pub unnamed: Unnamed,
+}
+
+/// What becomes of a release that names no fleet, at a cluster that knows its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unnamed {
+    /// It may be taken, like one that names the cluster's own.
+    Taken,
+    /// It is refused, like one of another fleet.
+    Refused,
 }
 
 /// One of them.
@@ -102,7 +122,13 @@ fn one() -> usize {
 impl Pinned {
     /// Keys of which so many must have signed: at least one, and no more than there are.
     pub fn new(keys: Vec<PinnedKey>, threshold: usize) -> Option<Self> {
-        (1..=keys.len()).contains(&threshold).then_some(Self { keys, threshold })
+        (1..=keys.len()).contains(&threshold).then_some(Self { keys, threshold, own: None })
+    }
+
+    /// The same keys, believed for releases of this fleet alone.
+    #[must_use]
+    pub fn of_fleet(self, own: OwnFleet) -> Self {
+        Self { own: Some(own), ..self }
     }
 
     /// All of them.

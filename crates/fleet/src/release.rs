@@ -6,6 +6,7 @@
 
 use crate::contents::{Manifest, NotContents, policies};
 use crate::digest::Digest;
+use crate::name::FleetName;
 use crds::ObjectName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -54,6 +55,7 @@ pub struct Header {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
     header: Header,
+    fleet: Option<FleetName>,
     digest: Digest,
     manifests: Vec<Manifest>,
 }
@@ -108,6 +110,9 @@ struct Payload {
     version: u32,
     number: u64,
     digest: Digest,
+    /// Where it is left out, what is signed is what it was before releases named their fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fleet: Option<FleetName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<Ref>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,10 +130,22 @@ impl Release {
         if manifests.is_empty() {
             return Err(NotContents::Nothing.into());
         }
-        let release = Self { digest: digest_of(&manifests), header, manifests };
+        let release = Self { digest: digest_of(&manifests), header, fleet: None, manifests };
         release.check_header()?;
-        let size = release.payload().len();
-        if size > MOST_BYTES { Err(NotARelease::TooLarge(size)) } else { Ok((release, others)) }
+        Ok((release.bounded()?, others))
+    }
+
+    /// The same release, for this fleet and no other. That is signed with it; the digest of its policies stays.
+    ///
+    /// # Errors
+    /// It has no room for the name.
+    pub fn of_fleet(self, fleet: FleetName) -> Result<Self, NotARelease> {
+        Self { fleet: Some(fleet), ..self }.bounded()
+    }
+
+    fn bounded(self) -> Result<Self, NotARelease> {
+        let size = self.payload().len();
+        if size > MOST_BYTES { Err(NotARelease::TooLarge(size)) } else { Ok(self) }
     }
 
     fn check_header(&self) -> Result<(), NotARelease> {
@@ -169,15 +186,18 @@ impl Release {
         if release.digest != read.digest {
             return Err(NotARelease::Digest { claimed: read.digest, found: release.digest });
         }
-        Ok(release)
+        match read.fleet {
+            Some(fleet) => release.of_fleet(fleet),
+            None => Ok(release),
+        }
     }
 
     /// The bytes that are signed.
     pub fn payload(&self) -> Vec<u8> {
         let Header { number, fallback, rollback_to } = self.header.clone();
         let objects = self.manifests.iter().map(|it| it.value.clone()).collect();
-        let payload =
-            Payload { version: VERSION, number, digest: self.digest.clone(), fallback, rollback_to, objects };
+        let (digest, fleet) = (self.digest.clone(), self.fleet.clone());
+        let payload = Payload { version: VERSION, number, digest, fleet, fallback, rollback_to, objects };
         // Texts, numbers and JSON values: there is nothing in it that could fail to be written.
         serde_json::to_vec(&payload).unwrap_or_default()
     }
@@ -185,6 +205,11 @@ impl Release {
     /// What is signed with the policies.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// For which fleet it was signed; `None`: it does not say.
+    pub fn fleet(&self) -> Option<&FleetName> {
+        self.fleet.as_ref()
     }
 
     /// Of its policies.

@@ -61,6 +61,8 @@ struct Spoke {
     denials: u64,
     cut_until: u64,
     fails_until: u64,
+    /// The release breaks a flow here, whatever it does elsewhere.
+    is_odd: bool,
     /// What nobody in the system knows: for so long it has judged the release without effect, without a denial.
     clean: u64,
 }
@@ -137,6 +139,7 @@ impl World {
                     denials: 0,
                     cut_until: 0,
                     fails_until: 0,
+                    is_odd: false,
                     clean: 0,
                 };
                 spokes.insert(format!("{stage}-{i}"), spoke);
@@ -171,7 +174,7 @@ impl World {
         for spoke in self.spokes.values_mut() {
             spoke.seconds += 1;
             let judges = spoke.disk.shadow.is_some() || spoke.disk.enforced == self.plan.release;
-            let breaks = judges && self.breaks == Some(spoke.stage);
+            let breaks = judges && (spoke.is_odd || self.breaks == Some(spoke.stage));
             spoke.denials += u64::from(breaks && spoke.seconds > 5);
             let clean = spoke.disk.shadow.is_some() && !breaks;
             spoke.clean = if clean {
@@ -277,9 +280,21 @@ impl World {
         }
     }
 
+    /// A cluster that nobody knew before.
+    fn late(&mut self, name: &str, stage: &'static str, is_odd: bool) {
+        let memory = Memory::default().of_hub("hub").unwrap().after(&self.releases.0[&7]);
+        let disk = Disk { enforced: self.releases.reference(7), shadow: None, memory };
+        let (backup, labels) = (disk.clone(), BTreeMap::from([("env".into(), stage.into())]));
+        let (seconds, denials, cut_until, fails_until, clean) = (0, 0, 0, 0, 0);
+        let spoke = Spoke { stage, disk, backup, seconds, denials, cut_until, fails_until, is_odd, clean };
+        self.spokes.insert(name.to_owned(), spoke);
+        self.seen.clusters.insert(name.to_owned(), Cluster { labels, ..Cluster::default() });
+    }
+
     fn check(&self) {
         for (name, spoke) in &self.spokes {
             let has = &spoke.disk.enforced;
+            assert!(!spoke.is_odd || *has != self.plan.release, "{name} enforces what breaks a flow there");
             if *has == self.plan.release {
                 let let_through =
                     self.state.decisions.iter().any(|it| {
@@ -298,6 +313,7 @@ impl World {
             by: "ann".to_owned(),
             verb,
             stage: None,
+            cluster: None,
             why: None,
         });
         self.next_command += 1;
@@ -450,4 +466,35 @@ fn a_stage_of_which_half_cannot_have_it_is_taken_back_and_nobody_is_left_with_it
         }
     }
     assert!(back > 20 && done < back, "{back} {done}");
+}
+
+#[test]
+fn who_comes_late_gets_what_is_good_there_and_takes_back_nobody_where_it_is_not() {
+    let mut done = 0;
+    for seed in 0..100 {
+        let world = run(seed, |world, _| {
+            if world.state.phase == Phase::Done && !world.spokes.contains_key("late") {
+                world.late("late", "dev", false);
+                world.late("odd", "prod", true);
+            }
+        });
+        if !world.spokes.contains_key("late") {
+            continue;
+        }
+        let all = world.spokes.len();
+        assert_eq!(
+            (world.state.phase, world.enforcing()),
+            (Phase::Done, all - 1),
+            "seed {seed}: {}",
+            world.story()
+        );
+        assert!(
+            world.state.held && world.state.waits.iter().any(|it| it.starts_with("odd: ")),
+            "{}",
+            world.story()
+        );
+        assert!(!world.state.decisions.iter().any(|it| it.what == Word::RollsBack), "{}", world.story());
+        done += 1;
+    }
+    assert!(done > 10, "{done}");
 }

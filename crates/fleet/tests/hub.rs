@@ -103,8 +103,14 @@ fn contender(name: &str, hour: u32, stages: &[&str], phase: Phase, members: &[&s
     let stage = |env: &&str| json!({ "name": env, "clusters": { "matchLabels": { "env": env } }, "gate": { "seconds": 1, "flows": 1 } });
     let stages: Vec<Value> = stages.iter().map(stage).collect();
     let plan = plan(&with("/stages", json!(stages))).unwrap();
-    let member =
-        Member { stage: 0, before: reference(7), told: Told::Shadow, failing_since: None, settled: false };
+    let member = Member {
+        stage: 0,
+        before: reference(7),
+        told: Told::Shadow,
+        failing_since: None,
+        settled: false,
+        late: false,
+    };
     let members = members.iter().map(|it| ((*it).to_owned(), member.clone())).collect();
     let state = State { phase, members, ..State::default() };
     Contender { name: name.to_owned(), created: format!("2026-01-01T{hour:02}:00:00Z"), plan, state }
@@ -120,7 +126,7 @@ fn one_cluster_is_of_one_rollout() {
     use Phase::*;
     // For each rollout in order: clusters that are another's, and whether it may not begin.
     type Expected = &'static [(&'static str, bool)];
-    let cases: [(&str, Vec<Contender>, Expected); 9] = [
+    let cases: [(&str, Vec<Contender>, Expected); 10] = [
         (
             "the older of two that have not begun",
             vec![
@@ -164,6 +170,15 @@ fn one_cluster_is_of_one_rollout() {
             "of those that are over, the newest",
             vec![contender("a", 1, &["dev"], Done, &["d"]), contender("b", 2, &["dev"], RolledBack, &["d"])],
             &[("d=b", false), ("", false)],
+        ),
+        (
+            "what comes late is of the newest that is done",
+            vec![
+                contender("a", 1, &["dev", "prod"], Done, &["d"]),
+                contender("b", 2, &["prod"], Done, &["p"]),
+                contender("c", 3, &["prod"], RolledBack, &[]),
+            ],
+            &[("p=b q=b", false), ("", false), ("", false)],
         ),
         (
             "who goes back keeps what it has, and takes no more",
@@ -235,6 +250,7 @@ fn conditions_say_what_goes_on_and_keep_their_time() {
         (Phase::Shadow, None, "Accepted:Understood Progressing:Shadow"),
         (Phase::RollingBack, None, "Accepted:Understood Progressing:RollingBack"),
         (Phase::Done, None, "Accepted:Understood Done:Done"),
+        (Phase::Done, Some("ann"), "Accepted:Understood Held:LateClusters Done:Done"),
         (Phase::RolledBack, None, "Accepted:Understood RolledBack:RolledBack"),
         (Phase::Enforce, Some("ann"), "Accepted:Understood Held:Paused"),
     ] {

@@ -11,7 +11,8 @@
 mod support;
 
 use fleet::{
-    Digest, Envelope, Header, Memory, NotARelease, NotContents, Pinned, Ref, Refused, Release, Step, Unproven,
+    Digest, Envelope, FleetName, Header, Memory, NotARelease, NotContents, OwnFleet, Pinned, Ref, Refused,
+    Release, Step, Unnamed, Unproven,
 };
 use proptest::prelude::*;
 use support::*;
@@ -42,6 +43,68 @@ metadata:
     // Whatever is underneath, keys are sorted: another order would be another digest.
     let text = one.manifests()[0].value.to_string();
     assert!(text.starts_with("{\"apiVersion\":"), "{text}");
+}
+
+#[test]
+fn what_was_signed_before_releases_named_their_fleet_is_still_the_same_to_the_byte() {
+    // As the program made it before there was the field.
+    let payload = concat!(
+        r#"{"version":1,"number":3,"digest":"sha256:OF-ITS-POLICIES","objects":[{"apiVersion":"networking.k8s.io/v1","#,
+        r#""kind":"NetworkPolicy","metadata":{"name":"other","namespace":"default"},"spec":{"podSelector":{}}}]}"#,
+    );
+    let policies = payload.split_once("\"objects\":").unwrap().1.strip_suffix('}').unwrap();
+    let payload = payload.replace("sha256:OF-ITS-POLICIES", Digest::of(policies.as_bytes()).as_str());
+    let made = release(3, &[OTHER]);
+    assert_eq!(String::from_utf8(made.payload()).unwrap(), payload);
+    let signer = key(1);
+    let opened = seal_bytes(payload.as_bytes(), 1).open(&pinned(&[("a", &signer)], "", 1), NOW).unwrap();
+    assert_eq!((opened.release(), opened.release().fleet()), (&made, None));
+    let named = made.clone().of_fleet("eu".parse().unwrap()).unwrap();
+    assert_eq!(named.reference(), made.reference(), "what is in it is the same");
+    assert_ne!(named.payload(), made.payload());
+}
+
+#[test]
+fn a_cluster_that_knows_its_fleet_refuses_what_was_signed_for_another() {
+    let signer = key(1);
+    let name = |text: &str| text.parse::<FleetName>().unwrap();
+    let signed_for = |fleet: Option<&str>| {
+        let release = release(3, &[WEB]);
+        let release = fleet.map_or(release.clone(), |it| release.of_fleet(name(it)).unwrap());
+        Envelope::seal(&release, &[key(1)])
+    };
+    let other = Unproven::OtherFleet { own: name("eu"), other: name("us") };
+    let none = Unproven::NoFleet { own: name("eu") };
+    for (own, fleet, refused) in [
+        (None, None, None),
+        (None, Some("us"), None),
+        (Some(Unnamed::Taken), None, None),
+        (Some(Unnamed::Taken), Some("eu"), None),
+        (Some(Unnamed::Taken), Some("us"), Some(&other)),
+        (Some(Unnamed::Refused), None, Some(&none)),
+        (Some(Unnamed::Refused), Some("eu"), None),
+        (Some(Unnamed::Refused), Some("us"), Some(&other)),
+    ] {
+        let keys = pinned(&[("a", &signer)], "", 1);
+        let keys = match own {
+            Some(unnamed) => keys.of_fleet(OwnFleet { name: name("eu"), unnamed }),
+            None => keys,
+        };
+        let opened = signed_for(fleet).open(&keys, NOW);
+        assert_eq!(opened.as_ref().err(), refused, "{own:?} {fleet:?}");
+        // Over the way back it is the same release.
+        if let Ok(signed) = opened {
+            assert_eq!(signed.release().fleet(), fleet.map(name).as_ref());
+        }
+    }
+    // Whoever has the hub cannot write another name over it.
+    let text = String::from_utf8(release(3, &[WEB]).of_fleet(name("us")).unwrap().payload()).unwrap();
+    let mut altered = signed_for(Some("us"));
+    altered.payload = seal_bytes(text.replace("\"us\"", "\"eu\"").as_bytes(), 2).payload;
+    let keys = pinned(&[("a", &signer)], "", 1);
+    assert!(matches!(altered.open(&keys, NOW), Err(Unproven::TooFew { found: 0, .. })));
+    let odd = text.replace("\"us\"", "\"U S\"");
+    assert!(matches!(seal_bytes(odd.as_bytes(), 1).open(&keys, NOW), Err(Unproven::Release(_))));
 }
 
 #[test]

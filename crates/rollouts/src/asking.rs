@@ -50,6 +50,8 @@ pub struct Asked {
     pub verb: Verb,
     /// Which stage is meant; `None`: the one that it is about when this is written.
     pub stage: Option<String>,
+    /// The cluster that is meant, one that came when the rollout was done, where the verb is about one.
+    pub cluster: Option<String>,
     /// Why.
     pub why: Option<String>,
 }
@@ -107,7 +109,8 @@ pub async fn ask(hub: &Client, name: &str, by: &str, asked: &Asked) -> Result<Ti
         let about = spec.stages.get(status.state.stage).map(|it| it.name.clone());
         let lets_through = matches!(asked.verb, Verb::Approve | Verb::Promote);
         let stage = asked.stage.clone().or(about).filter(|_| lets_through);
-        commands.push(Command { id, by: by.to_owned(), verb: asked.verb, stage, why: asked.why.clone() });
+        let Asked { verb, cluster, why, .. } = asked.clone();
+        commands.push(Command { id, by: by.to_owned(), verb, stage, cluster, why });
         if let Some(spec) = object.data.pointer_mut("/spec").and_then(|it| it.as_object_mut()) {
             spec.insert("commands".to_owned(), json!(commands));
         }

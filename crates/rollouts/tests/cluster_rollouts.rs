@@ -97,6 +97,24 @@ async fn cluster_a_release_goes_as_far_as_the_numbers_allow_and_people_are_heard
     }
     let aborted = &hub.status("eight").await.state.decisions;
     assert_eq!(aborted.iter().find(|it| it.what == RollsBack).unwrap().by, "administrator");
+
+    // Who comes now, and would be broken, is held alone; let through all the same, it alone goes back.
+    hub.join("dev-3", &label("spare", "a"), 7);
+    hub.conduct("dev-3", |it| it.breaks = vec![9]);
+    kubectl(&hub.cluster, "label managedclusters.cofferdam.dev dev-3 env=dev --overwrite", "");
+    let status = hub.waits("nine", "dev-3: 37 would be denied").await;
+    assert_eq!(status.phase, Phase::Done);
+    let held = hub.condition("nine", "Held").await;
+    assert!(held.conditions.iter().any(|it| it.reason == "LateClusters"), "{held:#?}");
+    let (cluster, why) = (Some("dev-3".to_owned()), Some("in a test".to_owned()));
+    let asked = rollouts::Asked { verb: Verb::PromoteCluster, stage: None, cluster, why };
+    rollouts::ask(&hub.client, "nine", "administrator", &asked).await.unwrap();
+    let status = hub.waits("nine", "dev-3 came late and was sent back to release 7").await;
+    let late: Vec<Word> = words(&status)[7..].to_vec();
+    assert_eq!((status.phase, late), (Phase::Done, vec![Joined, Forced, SentBack]));
+    for name in ["dev-1", "dev-2", "prod-1"] {
+        assert_eq!(hub.wanted(name).await.enforce.number, 9, "{name}");
+    }
 }
 
 #[tokio::test]
@@ -317,7 +335,7 @@ async fn cluster_killed_again_and_again_between_its_writes_it_comes_to_the_same_
 
     // Back, from life to life.
     hub.kill(second);
-    let asked = rollouts::Asked { verb: Verb::Abort, stage: None, why: None };
+    let asked = rollouts::Asked { verb: Verb::Abort, stage: None, cluster: None, why: None };
     rollouts::ask(&hub.client, "nine", "administrator", &asked).await.unwrap();
     assert!(lives(&hub, "nine", Phase::RolledBack).await >= 4);
     assert_eq!(words(&hub.status("nine").await)[7..], [RollsBack, RolledBack]);

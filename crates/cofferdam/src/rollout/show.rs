@@ -131,7 +131,7 @@ fn cluster_row(cluster: &ClusterView) -> [String; 10] {
     };
     [
         cluster.name.clone(),
-        told.to_owned(),
+        if cluster.late { format!("{told} (late)") } else { told.to_owned() },
         release(&cluster.enforced),
         release(&cluster.shadow),
         cluster.silent.map_or_else(|| "never".to_owned(), |it| format!("{it} s ago")),

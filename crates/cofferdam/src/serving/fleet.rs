@@ -231,6 +231,7 @@ fn decision(decision: &Decision) -> FleetDecision {
         Word::NotDone => "not done",
         Word::Left => "left",
         Word::Joined => "joined",
+        Word::SentBack => "sent back",
     };
     FleetDecision {
         time: Moment::of(decision.at.saturating_mul(MICROS)),

@@ -35,6 +35,8 @@ pub(crate) struct WrittenSlice {
     namespace: Arc<str>,
     labels: WrittenLabels,
     expired: bool,
+    /// Pods that are left out, for there are too many. It has none itself then.
+    withheld: u32,
     pods: Vec<Arc<Pod>>,
 }
 
@@ -67,6 +69,7 @@ impl WrittenSlice {
             namespace: written.namespace.clone(),
             labels: written.namespace_labels.clone(),
             expired: written.expired,
+            withheld: written.withheld,
         }
     }
 }
@@ -107,6 +110,9 @@ enum Fate {
 pub(super) fn add(context: &mut Context, sorted: &Sorted<'_>, world: &mut World) {
     let consented: Vec<&WrittenSlice> =
         sorted.slices.iter().copied().filter(|slice| is_imported(context, world, slice)).collect();
+    // Who says what is left out says nothing of the namespace's labels.
+    let (withheld, consented): (Vec<_>, Vec<_>) = consented.into_iter().partition(|slice| slice.withheld > 0);
+    tell_withheld(context, &withheld);
     if consented.is_empty() {
         return;
     }
@@ -153,6 +159,19 @@ fn is_imported(context: &mut Context, world: &World, slice: &WrittenSlice) -> bo
         .suggest(format!("to import it: kubectl label namespace {namespace} {key}={IMPORTS}"));
     context.report(diagnostic.of(slice.name.clone()).at(slice.position.clone()).field("spec.namespace"));
     false
+}
+
+fn tell_withheld(context: &mut Context, slices: &[&WrittenSlice]) {
+    for slice in slices {
+        let WrittenSlice { cluster, namespace, withheld, .. } = slice;
+        let message = format!(
+            "cluster {cluster} exports more pods of its namespace {namespace} than are taken: {withheld} are not known, and no rule \
+             means them"
+        );
+        let diagnostic = Diagnostic::error(Code::LimitExceeded, message)
+            .suggest("export fewer: those that others are to reach, in a namespace of their own");
+        context.report(diagnostic.of(slice.name.clone()).at(slice.position.clone()).field("spec.withheld"));
+    }
 }
 
 /// The namespaces by what they are called here, with the labels that all slices agree on: while a label is being changed, they

@@ -158,8 +158,11 @@ fn commands() -> Value {
         &json!({
             "id": { "type": "integer", "format": "int64", "minimum": 1, "description": "Higher than that of every command before." },
             "by": text("Who asks: whoever writes it, by the name that the API server knows.", 512),
-            "verb": { "type": "string", "enum": ["Pause", "Resume", "Approve", "Promote", "Abort"] },
+            "verb": { "type": "string", "enum": [
+                "Pause", "Resume", "Approve", "Promote", "Abort", "ApproveCluster", "PromoteCluster", "SendBack",
+            ] },
             "stage": text("The stage that is meant. Another one is left alone.", 63),
+            "cluster": text("The cluster that is meant by ApproveCluster, PromoteCluster and SendBack: one that came when the rollout was done.", 253),
             "why": text("In their words.", 1024),
         }),
     );

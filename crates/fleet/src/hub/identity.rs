@@ -26,6 +26,11 @@ pub fn identity_slice() -> Value {
                 "description": "Nothing was heard of the cluster for too long: no rule allows anything to these pods, and rules that \
                                 deny go on meaning them.",
             },
+            "withheld": {
+                "type": "integer", "format": "int64", "minimum": 1, "maximum": i32::MAX,
+                "description": "So many pods of the namespace are not taken, for the cluster exports too many: no rule means them. \
+                                Written where it is imported.",
+            },
             // Replaced as a whole by whoever writes it.
             "pods": {
                 "type": "array", "maxItems": MOST_PODS, "items": pod(), "x-kubernetes-list-type": "atomic",

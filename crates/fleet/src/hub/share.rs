@@ -38,8 +38,8 @@ pub struct Share {
 
 /// Divides the clusters. In the order of the rollouts.
 ///
-/// Who has a cluster in a stage that began, keeps it until it is over; among those that are over, the newest has it. Before
-/// that, who began first, or else is older, has the clusters that it selects.
+/// Who has a cluster in a stage that began, keeps it until it is over; among those that are over, the newest has it, and
+/// the newest that is done has what comes late. Before that, who began first, or else is older, has the clusters that it selects.
 #[must_use]
 pub fn share(rollouts: &[Contender], clusters: &Labels) -> Vec<Share> {
     let mut division = Division { rollouts, clusters, owner: BTreeMap::new(), reserved: BTreeMap::new() };
@@ -59,6 +59,8 @@ pub fn share(rollouts: &[Contender], clusters: &Labels) -> Vec<Share> {
             share.refused = refused;
         }
     }
+    // A cluster that nobody has comes late to the newest that is over and selects it, and not to those before.
+    over.iter().rev().for_each(|&it| division.reserve(it));
     for (it, share) in shares.iter_mut().enumerate() {
         share.held_by = division.held_by(it);
     }

@@ -3,7 +3,7 @@
 //! Enters: the state after a step, and whether the object is understood. Leaves: what is written into its status. Guarantees: the
 //! state is in it whole, so that nobody has to remember anything; a condition keeps the time since when it is so. Does not: write.
 
-use crate::rollout::{Numbers, Phase, StagePhase, StageView, State};
+use crate::rollout::{Numbers, Phase, StagePhase, StageView, State, Word};
 use serde::{Deserialize, Serialize};
 
 /// Most bytes of a condition's message.
@@ -139,8 +139,12 @@ fn conditions(state: &State, stages: &[StageView], accepted: &Accepted) -> [Said
         Accepted::Yes => ("Understood", nobody(stages)),
     };
     let waits = state.waits.join("; ");
-    let last = state.decisions.last().map(|it| it.why.clone()).unwrap_or_default();
-    let is_held = runs && (state.held || !is_accepted);
+    // What became of clusters that came late is not how it ended.
+    let end = state.decisions.iter().rfind(|it| matches!(it.what, Word::Finished | Word::RolledBack));
+    let last = end.or(state.decisions.last()).map(|it| it.why.clone()).unwrap_or_default();
+    let is_done = state.phase == Phase::Done;
+    // Where it is done, it is clusters that came late that wait.
+    let is_held = (runs && (state.held || !is_accepted)) || (is_done && state.held && is_accepted);
     let goes_on = (runs && !is_held) || state.phase == Phase::RollingBack;
     let word = match state.phase {
         Phase::Waiting => "Waiting",
@@ -153,10 +157,10 @@ fn conditions(state: &State, stages: &[StageView], accepted: &Accepted) -> [Said
     let held = match (is_held, state.paused.is_some(), is_accepted) {
         (false, _, _) => "Nothing",
         (true, _, false) => "NotAccepted",
+        (true, _, true) if is_done => "LateClusters",
         (true, true, true) => "Paused",
         (true, false, true) => "Missing",
     };
-    let is_done = state.phase == Phase::Done;
     let is_back = state.phase == Phase::RolledBack;
     let of = |is_so: bool| if is_so { last.clone() } else { String::new() };
     let is_held_by = if is_held && is_accepted { waits.clone() } else { String::new() };

@@ -238,6 +238,9 @@ pub struct Command {
     /// one through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
+    /// The cluster that is meant, one that came late, where the verb is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// Why, in their words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
@@ -263,4 +266,11 @@ pub enum Verb {
     Promote,
     /// Take it back everywhere.
     Abort,
+    /// One cluster that came late enforces it, where its stage asks for approval. Verbs of their own: an API server that does not
+    /// know the field that names the cluster leaves that out, and what was meant for one would be done to all.
+    ApproveCluster,
+    /// One cluster that came late enforces it, although its gate does not hold.
+    PromoteCluster,
+    /// One cluster that came late goes back.
+    SendBack,
 }

@@ -50,7 +50,8 @@ pub(super) fn ask_of(
         asking.stop("there is no such stage".to_owned());
         return asking.answer();
     };
-    let members = state.members.iter().filter(|(_, member)| member.stage == index);
+    // Who came late is asked alone.
+    let members = state.members.iter().filter(|(_, member)| member.stage == index && !member.late);
     for (name, _) in members {
         asking.numbers.clusters += 1;
         let least = if asking.numbers.clusters == 1 { u64::MAX } else { asking.numbers.seconds };
@@ -58,6 +59,31 @@ pub(super) fn ask_of(
         asking.numbers.seconds = least.min(seconds);
     }
     asking.stage(stage);
+    asking.answer()
+}
+
+/// Asks of one cluster that came late, by what it says itself. Of the flows that its stage was to see together, it is to see the
+/// part of one cluster.
+pub(super) fn ask_late(
+    name: &str,
+    index: usize,
+    question: Question,
+    (plan, state, seen, now): (&Plan, &State, &Seen, u64),
+) -> Answer {
+    let mut asking =
+        Asking { question, plan, now, missing: Vec::new(), held: false, numbers: Numbers::default() };
+    let Some(stage) = plan.stages.get(index) else {
+        asking.stop("there is no such stage".to_owned());
+        return asking.answer();
+    };
+    asking.numbers.clusters = 1;
+    asking.numbers.seconds = asking.cluster(stage, name, seen.clusters.get(name));
+    let of_stage = state.members.values().filter(|it| it.stage == index && !it.late).count() as u64;
+    let (flows, needed) = (asking.numbers.flows, stage.gate.flows.div_ceil(of_stage.max(1)));
+    // Whoever says nothing that counts is told of that, and not of flows.
+    if question == Question::Gate && asking.numbers.reporting > 0 && flows < needed {
+        asking.missing.push(format!("{name}: {flows} of {needed} flows were seen"));
+    }
     asking.answer()
 }
 

@@ -76,9 +76,14 @@ pub struct Member {
     /// Since when it says without a pause that it cannot have what is wanted, by the hub's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<u64>,
-    /// It was seen to enforce the release for as long as its stage holds.
+    /// It was seen to enforce the release for as long as its stage holds, or has no way back from it: once the rollout is done,
+    /// nobody looks for harm there.
     #[serde(default)]
     pub settled: bool,
+    /// It came when the rollout was done, and has not yet enforced the release for as long as its stage holds. It goes by what it
+    /// says itself, and nobody else goes by that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
 }
 
 /// What a cluster was told.
@@ -115,9 +120,9 @@ pub struct Decision {
 pub enum Word {
     /// A stage judges the release.
     Began,
-    /// A stage enforces it, for its gate held.
+    /// A stage enforces it, or a cluster that came late, for its gate held.
     Promoted,
-    /// A stage enforces it, although its gate did not hold.
+    /// A stage enforces it, or a cluster that came late, although its gate did not hold.
     Forced,
     /// A stage has enforced it for long enough that the next may begin.
     Settled,
@@ -139,8 +144,10 @@ pub enum Word {
     NotDone,
     /// Clusters are gone, or another rollout's.
     Left,
-    /// A cluster came after its stage.
+    /// A cluster came when the rollout was done.
     Joined,
+    /// A cluster that came late goes back; nobody else does.
+    SentBack,
 }
 
 /// What was seen of the clusters of a stage together.

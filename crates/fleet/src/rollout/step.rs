@@ -1,7 +1,7 @@
 //! One step of a rollout.
 
 use super::evidence::{Command, Mode, Seen, Verb, Wanted};
-use super::gate::{Answer, Question, ask};
+use super::gate::{Answer, Question, ask, ask_late};
 use super::plan::Plan;
 use super::state::{Decision, MOST_CLUSTERS, Member, Numbers, Phase, State, Told, Word};
 use crate::release::Ref;
@@ -38,6 +38,7 @@ pub fn step(plan: &Plan, state: State, seen: &Seen, now: u64) -> (State, Vec<Act
     work.note_failing();
     let forced = work.commands();
     work.look_for_harm();
+    work.look_for_harm_of_late();
     work.note_settled();
     if work.state.phase == before {
         work.go_on(forced);
@@ -131,6 +132,12 @@ impl Work<'_> {
         let now = self.plan.stages.get(self.state.stage).map(|it| it.name.as_str());
         let is_meant = command.stage.is_none() || command.stage.as_deref() == now;
         match command.verb {
+            Verb::ApproveCluster | Verb::PromoteCluster | Verb::SendBack => {
+                self.command_of_late(command, command.cluster.as_deref().unwrap_or_default())
+            }
+            _ if command.cluster.is_some() => {
+                Err("it names a cluster; of one are ApproveCluster, PromoteCluster and SendBack")
+            }
             Verb::Abort if runs || self.state.phase == Phase::Done => {
                 self.roll_back(by, command.with_reason("it was aborted"));
                 Ok(())
@@ -163,6 +170,43 @@ impl Work<'_> {
         }
     }
 
+    /// What is asked of one cluster that came late.
+    fn command_of_late(&mut self, command: &Command, name: &str) -> Result<(), &'static str> {
+        let member = self.state.members.get(name).filter(|it| it.late && self.state.phase == Phase::Done);
+        let Some(&Member { stage, told, .. }) = member else {
+            return Err("no cluster of that name came after the rollout was done and is not settled yet");
+        };
+        let by = command.by.as_str();
+        if command.verb == Verb::SendBack {
+            if told == Told::Back {
+                return Err("it was sent back already");
+            }
+            self.send_back(name, by, &command.with_reason("on request"));
+            return Ok(());
+        }
+        if self.seen.paused {
+            return Err("spec.paused is true; set it to false");
+        }
+        if told == Told::Enforce {
+            return Err("it enforces it already");
+        }
+        let Answer { missing, numbers, .. } = self.ask_late(name, stage, Question::Gate);
+        let (word, why) = match missing.as_slice() {
+            [] => (Word::Promoted, format!("{name} came late, and the gate holds there")),
+            _ if command.verb == Verb::ApproveCluster => {
+                return Err("its gate does not hold; promote it to have it enforced all the same");
+            }
+            missing => (Word::Forced, format!("{name} came late: {}", missing.join("; "))),
+        };
+        self.admit(name);
+        self.decide_of(stage, word, by, command.with_reason(&why), Some(numbers));
+        Ok(())
+    }
+
+    fn ask_late(&self, name: &str, stage: usize, question: Question) -> Answer {
+        ask_late(name, stage, question, (self.plan, &self.state, self.seen, self.now))
+    }
+
     /// Denials of what worked, or half of a stage that cannot have the release, take it back; also while it is paused, and
     /// where a cluster enforces it only after somebody let the rollout go on without it.
     fn look_for_harm(&mut self) {
@@ -171,14 +215,9 @@ impl Work<'_> {
             Phase::Done => true,
             Phase::RollingBack | Phase::RolledBack => return,
         };
-        let is_watched = |it: &Member| it.told == Told::Enforce && !(is_done && it.settled);
+        let is_watched = |it: &Member| it.told == Told::Enforce && !it.late && !(is_done && it.settled);
         let enforcing = self.state.members.iter().filter(|(_, member)| is_watched(member));
-        let denied = enforcing.filter_map(|(name, _)| {
-            let evidence = self.seen.clusters.get(name)?.report.as_ref()?.evidence.as_ref()?;
-            let is_it = evidence.of == self.plan.release && evidence.mode == Mode::Enforce;
-            let [denials, _] = evidence.denials(&self.plan.accepted);
-            (is_it && denials >= self.plan.spike.max(1)).then_some((name, denials))
-        });
+        let denied = enforcing.filter_map(|(name, _)| Some((name, self.harm(name)?)));
         let worst = denied.max_by_key(|(_, denials)| *denials);
         if let Some((name, denials)) = worst {
             let why = format!(
@@ -196,6 +235,46 @@ impl Work<'_> {
         }
     }
 
+    /// What a cluster that enforces the release denies of what worked before, where that is too much.
+    fn harm(&self, name: &str) -> Option<u64> {
+        let evidence = self.seen.clusters.get(name)?.report.as_ref()?.evidence.as_ref()?;
+        let is_it = evidence.of == self.plan.release && evidence.mode == Mode::Enforce;
+        let [denials, _] = evidence.denials(&self.plan.accepted);
+        (is_it && denials >= self.plan.spike.max(1)).then_some(denials)
+    }
+
+    /// The release held where it was rolled out: what a cluster denies that came late is a matter of that cluster.
+    fn look_for_harm_of_late(&mut self) {
+        if self.state.phase != Phase::Done {
+            return;
+        }
+        let enforcing = self.state.members.iter().filter(|(_, it)| it.late && it.told == Told::Enforce);
+        let harmed = enforcing.filter_map(|(name, _)| Some((name.clone(), self.harm(name)?)));
+        for (name, denials) in harmed.collect::<Vec<_>>() {
+            let spike = self.plan.spike;
+            let why = format!(
+                "{name} came late and denies {denials} flows that worked before, and {spike} are too many"
+            );
+            self.send_back(&name, "", &why);
+        }
+    }
+
+    /// One cluster that came late goes back, and nobody else.
+    fn send_back(&mut self, name: &str, by: &str, why: &str) {
+        let Some(&Member { stage, told, .. }) = self.state.members.get(name) else { return };
+        let question = if told == Told::Enforce { Question::Hold } else { Question::Gate };
+        let numbers = self.ask_late(name, stage, question).numbers;
+        let Some(member) = self.state.members.get_mut(name) else { return };
+        let text = if told == Told::Enforce && self.plan.fallback.is_none() {
+            (member.settled, member.late) = (true, false);
+            format!("{why}; {name} keeps the release, for it was not signed to fall back to anything")
+        } else {
+            member.told = Told::Back;
+            format!("{why}; {name} alone goes back to release {}", member.before)
+        };
+        self.decide_of(stage, Word::SentBack, by, text, Some(numbers));
+    }
+
     fn note_settled(&mut self) {
         for (name, member) in &mut self.state.members {
             let report = self.seen.clusters.get(name).and_then(|it| it.report.as_ref());
@@ -204,6 +283,8 @@ impl Work<'_> {
                 it.of == self.plan.release && it.mode == Mode::Enforce && it.seconds >= hold
             });
             member.settled |= has_held && member.told == Told::Enforce;
+            // From then on it is one of its stage like the others.
+            member.late &= !member.settled;
         }
     }
 
@@ -213,7 +294,7 @@ impl Work<'_> {
             Phase::Shadow => self.promote(forced),
             Phase::Enforce => self.finish_stage(forced),
             Phase::RollingBack => self.finish_rollback(),
-            Phase::Done => self.join(),
+            Phase::Done => self.go_on_with_late(),
             Phase::RolledBack => {}
         }
     }
@@ -254,7 +335,14 @@ impl Work<'_> {
         for (name, before) in chosen {
             self.state.members.insert(
                 name,
-                Member { stage, before, told: Told::Shadow, failing_since: None, settled: false },
+                Member {
+                    stage,
+                    before,
+                    told: Told::Shadow,
+                    failing_since: None,
+                    settled: false,
+                    late: false,
+                },
             );
         }
         self.state.phase = Phase::Shadow;
@@ -412,24 +500,106 @@ impl Work<'_> {
         self.wait_for(late.into_iter().map(|name| format!("{name} is not back yet")).collect(), false);
     }
 
-    /// A cluster that came after its stage gets what its stage has, once that is everybody's.
-    fn join(&mut self) {
-        for stage in 0..self.plan.stages.len() {
-            for name in self.clusters_of(stage) {
-                let Ok(before) = self.starting_point(&name) else { continue };
-                if self.state.members.len() >= MOST_CLUSTERS {
-                    return;
+    /// Clusters that came late are taken in, and each enforces the release once it has judged it without effect and the gate of its
+    /// stage holds there.
+    fn go_on_with_late(&mut self) {
+        let mut waits = self.join();
+        let mut held = !waits.is_empty();
+        let late = self.state.members.iter().filter(|(_, it)| it.late);
+        for (name, Member { stage, before, told, .. }) in
+            late.map(|(name, it)| (name.clone(), it.clone())).collect::<Vec<_>>()
+        {
+            let question = match told {
+                Told::Shadow => Question::Gate,
+                Told::Enforce => Question::Hold,
+                Told::Back => {
+                    waits.push(format!(
+                        "{name} came late and was sent back to release {before}: promote it by its name, or leave it so"
+                    ));
+                    held = true;
+                    continue;
                 }
-                let member =
-                    Member { stage, before, told: Told::Enforce, failing_since: None, settled: false };
-                self.state.members.insert(name.clone(), member);
-                self.decide(Word::Joined, "", format!("{name} came after its stage"), None);
+            };
+            let Answer { mut missing, numbers, held: mut stopped } = self.ask_late(&name, stage, question);
+            if question == Question::Gate {
+                if self.plan.stages.get(stage).is_some_and(|it| it.approval) {
+                    missing.push(format!("{name}: somebody is to approve it"));
+                    stopped = true;
+                }
+                if self.seen.paused {
+                    missing.push(format!("paused by {WRITTEN}"));
+                    stopped = true;
+                }
+                if missing.is_empty() {
+                    self.admit(&name);
+                    let why = format!("{name} came late, and the gate holds there");
+                    self.decide_of(stage, Word::Promoted, "", why, Some(numbers));
+                }
             }
+            waits.extend(missing);
+            held |= stopped;
+        }
+        self.wait_for(waits, held);
+    }
+
+    fn admit(&mut self, name: &str) {
+        if let Some(member) = self.state.members.get_mut(name) {
+            member.told = Told::Enforce;
         }
     }
 
+    /// Takes in clusters that came late. Why some are not.
+    fn join(&mut self) -> Vec<String> {
+        let mut missing = Vec::new();
+        for stage in 0..self.plan.stages.len() {
+            for name in self.clusters_of(stage) {
+                let Some(has_it) = self.joins_with(&name) else { continue };
+                let before = match self.starting_point(&name) {
+                    Ok(before) => before,
+                    Err(why) => {
+                        missing.push(format!("{name} came late and is not taken in: {why}"));
+                        continue;
+                    }
+                };
+                if self.state.members.len() >= MOST_CLUSTERS {
+                    missing.push(format!("{name} came late, and there are {MOST_CLUSTERS} clusters already"));
+                    return missing;
+                }
+                // What it enforces already is not taken from it to be judged.
+                let (told, how) = if has_it {
+                    (Told::Enforce, "has the release already")
+                } else {
+                    (Told::Shadow, "judges the release without effect first")
+                };
+                let member = Member { stage, before, told, failing_since: None, settled: false, late: true };
+                self.state.members.insert(name.clone(), member);
+                let numbers = Numbers { clusters: 1, ..Numbers::default() };
+                self.decide_of(
+                    stage,
+                    Word::Joined,
+                    "",
+                    format!("{name} came late, and {how}"),
+                    Some(numbers),
+                );
+            }
+        }
+        missing
+    }
+
+    /// Whether a cluster that would come late has the release. `None`: it is not waited for, because it has not spoken yet, is
+    /// another rollout's, or has gone further.
+    fn joins_with(&self, name: &str) -> Option<bool> {
+        let cluster = self.seen.clusters.get(name).filter(|it| it.held_by.is_none())?;
+        let has = &cluster.report.as_ref()?.enforced;
+        (has.number <= self.plan.release.number).then(|| *has == self.plan.release)
+    }
+
     fn decide(&mut self, what: Word, by: &str, why: String, numbers: Option<Numbers>) {
-        let stage = self.plan.stages.get(self.state.stage).map(|it| it.name.clone()).unwrap_or_default();
+        self.decide_of(self.state.stage, what, by, why, numbers);
+    }
+
+    fn decide_of(&mut self, stage: usize, what: Word, by: &str, why: String, numbers: Option<Numbers>) {
+        let stage = self.plan.stages.get(stage).map(|it| it.name.clone()).unwrap_or_default();
         let numbers = numbers.unwrap_or_default();
         self.state.decide(Decision { at: self.now, what, stage, by: by.to_owned(), why, numbers });
     }

@@ -6,7 +6,7 @@
 use super::evidence::{Cluster, Findings, Seen};
 use super::gate::{Answer, Question, ask_of};
 use super::plan::{Gate, Plan};
-use super::state::{Numbers, Phase, State, Told};
+use super::state::{Member, Numbers, Phase, State, Told};
 use crate::release::Ref;
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,8 @@ pub struct ClusterView {
     pub name: String,
     /// What it was told.
     pub told: Told,
+    /// It came when the rollout was done, and is judged by itself: its numbers are not among those of the stage.
+    pub late: bool,
     /// What it has in force; `None`: it never said.
     pub enforced: Option<Ref>,
     /// What it judges beside it.
@@ -98,7 +100,7 @@ pub fn look(plan: &Plan, state: &State, seen: &Seen, now: u64) -> Vec<StageView>
         let first = |it: &&Cluster| plan.stages.iter().position(|stage| stage.clusters.selects(&it.labels));
         let selects = seen.clusters.values().filter(|it| first(it) == Some(index)).count();
         let members = state.members.iter().filter(|(_, it)| it.stage == index);
-        let clusters = members.map(|(name, it)| cluster(plan, (name, it.told), seen.clusters.get(name), now));
+        let clusters = members.map(|(name, it)| cluster(plan, (name, it), seen.clusters.get(name), now));
         let is_current = index == state.stage && !state.is_over();
         StageView {
             name: stage.name.clone(),
@@ -130,13 +132,14 @@ fn phase(state: &State, index: usize) -> StagePhase {
     }
 }
 
-fn cluster(plan: &Plan, (name, told): (&str, Told), cluster: Option<&Cluster>, now: u64) -> ClusterView {
+fn cluster(plan: &Plan, (name, member): (&str, &Member), cluster: Option<&Cluster>, now: u64) -> ClusterView {
     let report = cluster.and_then(|it| it.report.as_ref());
     let evidence = report.and_then(|it| it.evidence.as_ref()).filter(|it| it.of == plan.release);
     let [denials, accepted] = evidence.map_or([0, 0], |it| it.denials(&plan.accepted));
     ClusterView {
         name: name.to_owned(),
-        told,
+        told: member.told,
+        late: member.late,
         enforced: report.map(|it| it.enforced.clone()),
         shadow: report.and_then(|it| it.shadow.clone()),
         silent: report.map(|it| now.saturating_sub(it.heard)),

@@ -161,7 +161,7 @@ impl Hub {
     /// Asks for something, and returns what came of it.
     pub(crate) async fn ask(&self, name: &str, verb: fleet::rollout::Verb) -> Vec<Word> {
         let by = rollouts::who(&self.client).await.unwrap();
-        let asked = rollouts::Asked { verb, stage: None, why: Some("in a test".to_owned()) };
+        let asked = rollouts::Asked { verb, stage: None, cluster: None, why: Some("in a test".to_owned()) };
         let ticket = rollouts::ask(&self.client, name, &by, &asked).await.unwrap();
         let decisions = rollouts::answers(&self.client, name, ticket, PATIENCE).await.unwrap();
         decisions.expect("somebody handles it").iter().map(|it| it.what).collect()

@@ -23,7 +23,11 @@ impl<K, V> Default for Known<K, V> {
 impl<K: Ord + Clone, V: PartialEq> Known<K, V> {
     /// Takes an event in, of which `keep` keeps the key and something; `None`: the object is as good as not there. The keys by
     /// which something differs.
-    pub(super) fn take<T>(&mut self, event: Event<T>, keep: impl Fn(T) -> (K, Option<V>)) -> BTreeSet<K> {
+    pub(super) fn take<T>(
+        &mut self,
+        event: Event<T>,
+        mut keep: impl FnMut(T) -> (K, Option<V>),
+    ) -> BTreeSet<K> {
         match event {
             Event::Init => {
                 self.listing.clear();

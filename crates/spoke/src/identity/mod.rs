@@ -7,6 +7,7 @@
 //! Does not: decide what a rule means by it; the cluster's controller does.
 
 mod known;
+mod room;
 mod shelf;
 mod state;
 #[cfg(test)]
@@ -51,6 +52,8 @@ const AT_ONCE: usize = 8;
 const PAGE: u32 = 500;
 /// The lease by which a cluster says that it lives.
 const LEASE: &str = "cofferdam-identities";
+/// Soonest next list of the hub because more is imported, and because there is room again for what found none.
+const LIST_AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(60)];
 /// Whose fields these are.
 const MANAGER: &str = "cofferdam-identities";
 
@@ -82,7 +85,8 @@ pub struct Shared {
 enum News {
     Namespace(Event<Namespace>),
     Pod(String, Box<Event<Pod>>),
-    AtHub(Event<DynamicObject>),
+    /// By the number of the watch: one that was ended may still say something.
+    AtHub(u64, Event<DynamicObject>),
     Here(Event<DynamicObject>),
     Lease(Event<Lease>),
     /// A watch fails; it goes on by itself.
@@ -113,6 +117,7 @@ pub async fn share(hub: Client, local: Client, sharing: Sharing, shared: watch::
                 break;
             }
         }
+        sharer.follow_slices();
         sharer.follow_pods();
         let is_due = Instant::now() >= look;
         if is_due {
@@ -147,6 +152,8 @@ struct Sharer {
     /// Ends with this.
     watches: JoinSet<()>,
     pods: BTreeMap<String, tokio::task::AbortHandle>,
+    /// The watch of slices at the hub, its number, and since when it is.
+    slices: Option<(tokio::task::AbortHandle, u64, Instant)>,
     /// Watches that fail, and why.
     failing: BTreeMap<String, String>,
     /// What could not be written, and why.
@@ -175,14 +182,7 @@ impl Sharer {
         let namespaces: Api<Namespace> = Api::all(local.clone());
         watches.spawn(follow("namespaces".to_owned(), namespaces, all.clone(), to.clone(), News::Namespace));
         let here = slices(&local, Some(namespace));
-        watches.spawn(follow("what was imported".to_owned(), here, all.clone(), to.clone(), News::Here));
-        watches.spawn(follow(
-            "slices at the hub".to_owned(),
-            slices(&hub, None),
-            all,
-            to.clone(),
-            News::AtHub,
-        ));
+        watches.spawn(follow("what was imported".to_owned(), here, all, to.clone(), News::Here));
         let only = Config::default().page_size(PAGE).fields(&format!("metadata.name={LEASE}"));
         let leases: Api<Lease> = Api::all(hub.clone());
         watches.spawn(follow("leases at the hub".to_owned(), leases, only, to.clone(), News::Lease));
@@ -194,6 +194,7 @@ impl Sharer {
             to,
             watches,
             pods: BTreeMap::new(),
+            slices: None,
             failing: BTreeMap::new(),
             unwritten: Vec::new(),
             untold: false,
@@ -219,7 +220,8 @@ impl Sharer {
             // One of a watch that has just ended.
             News::Pod(namespace, _) if !self.pods.contains_key(&namespace) => {}
             News::Pod(namespace, event) => self.state.pod(&namespace, *event),
-            News::AtHub(event) => self.state.slice_at_hub(event),
+            News::AtHub(number, _) if self.slices.as_ref().is_none_or(|(_, now, _)| *now != number) => {}
+            News::AtHub(_, event) => self.state.slice_at_hub(event),
             News::Here(event) => self.state.slice_here(event),
             News::Lease(event) => {
                 let said = event_of(event, |lease| {
@@ -231,6 +233,35 @@ impl Sharer {
             }
         }
         self.failing.remove(&of);
+    }
+
+    /// Watches the slices at the hub once it is known what is imported, so that nothing else is kept of them; and lists them anew where
+    /// something is wanted that was not kept.
+    fn follow_slices(&mut self) {
+        if !self.state.namespaces.is_whole() {
+            return;
+        }
+        let number = match &self.slices {
+            None => 0,
+            Some((watch, number, since)) => {
+                let [more, room] = LIST_AGAIN;
+                let is_due = (self.state.imports_more && since.elapsed() >= more)
+                    || (self.state.has_room_again() && since.elapsed() >= room);
+                // One that has not listed yet is left to it.
+                if !is_due || !self.state.at_hub.is_whole() {
+                    return;
+                }
+                watch.abort();
+                number.wrapping_add(1)
+            }
+        };
+        // What is labelled from now on is not in this list.
+        self.state.imports_more = false;
+        let wrap = move |event| News::AtHub(number, event);
+        let config = Config::default().page_size(PAGE);
+        let watch =
+            follow("slices at the hub".to_owned(), slices(&self.hub, None), config, self.to.clone(), wrap);
+        self.slices = Some((self.watches.spawn(watch), number, Instant::now()));
     }
 
     /// Watches the pods of the namespaces that are exported now, and no others.

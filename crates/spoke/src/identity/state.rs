@@ -3,10 +3,12 @@
 //! Enters: what the cluster and the hub were seen to have, and the time. Leaves: slices to write or remove, at either.
 //! Guarantees: only namespaces that are labelled for it are exported, and nothing of a host-network or completed pod; only what the
 //! namespace of the same name here imports is taken, and only of the cluster in whose namespace of the hub it is; a slice that
-//! cannot be read leaves the one before it; what is taken of a cluster that is silent too long is said to be expired.
+//! cannot be read leaves the one before it; what others export is kept only as far as it is imported and there is [`Room`] for it,
+//! and what is not kept is not known to any rule; what is taken of a cluster that is silent too long is said to be expired.
 //! Does not: talk to anything.
 
 use super::known::Known;
+use super::room::{MOST_BYTES, MOST_PODS, MOST_PODS_OF_NAMESPACE, MOST_SLICES, Place, Room, Size};
 use super::shelf::Shelf;
 use fleet::hub::API_VERSION;
 use k8s_openapi::api::core::v1::Pod;
@@ -24,8 +26,10 @@ const IDENTITIES: &str = "identities";
 const IMPORT: &str = "import.cofferdam.dev/";
 /// The label of what is taken from the hub: from which cluster.
 pub(super) const IMPORTED: &str = "cofferdam.dev/imported-from";
-/// Most slices that are taken of one cluster, the first by name.
-pub(super) const MOST_SLICES: usize = 1024;
+/// In what is kept of a slice of another cluster instead of its pods: how many there are, for which there is no room.
+const WITHHELD: &str = "withheld";
+/// The same: that nobody imports it.
+const APART: &str = "apart";
 
 /// Labels.
 type Labels = BTreeMap<String, String>;
@@ -83,8 +87,13 @@ pub(super) struct State {
     /// Labels of the cluster's namespaces.
     pub(super) namespaces: Known<String, Labels>,
     exported: BTreeMap<String, Exported>,
-    /// Specifications of slices at the hub.
+    /// Specifications of slices at the hub; without pods those of others that are not imported, or find no room.
     pub(super) at_hub: Known<Name, Value>,
+    room: Room,
+    /// Clusters and namespaces of which something is imported.
+    imported: BTreeSet<(String, String)>,
+    /// Whether more is imported than when the hub was listed, so that what was not kept is wanted now.
+    pub(super) imports_more: bool,
     /// Those in the cluster that were taken from there.
     pub(super) local: Known<Name, Value>,
     leases: Known<String, String>,
@@ -115,6 +124,9 @@ impl State {
             namespaces: Known::default(),
             exported: BTreeMap::new(),
             at_hub: Known::default(),
+            room: Room::default(),
+            imported: BTreeSet::new(),
+            imports_more: false,
             local: Known::default(),
             leases: Known::default(),
             heard: BTreeMap::new(),
@@ -149,6 +161,12 @@ impl State {
 
     pub(super) fn namespace(&mut self, event: kube::runtime::watcher::Event<(String, Labels)>) {
         let differ = self.namespaces.take(event, |(name, labels)| (name, Some(labels)));
+        let imported = imported(&self.namespaces);
+        let before = std::mem::replace(&mut self.imported, imported);
+        self.imports_more |= self.imported.difference(&before).next().is_some();
+        if before.difference(&self.imported).next().is_some() {
+            self.forget();
+        }
         self.takes |= !differ.is_empty();
         self.tidies |= !differ.is_empty();
         for name in differ {
@@ -156,6 +174,27 @@ impl State {
                 exported.due.extend(exported.shelf.numbers());
             }
         }
+    }
+
+    /// Of what is no longer imported only the names are kept.
+    fn forget(&mut self) {
+        let all = self.at_hub.iter().filter(|((of, _), _)| *of != self.cluster);
+        let gone = all.filter_map(|(name, spec)| {
+            let namespace = spec.get("namespace")?.as_str()?;
+            let is_gone =
+                spec.get(APART).is_none() && !self.imported.contains(&(name.0.clone(), namespace.to_owned()));
+            is_gone.then(|| (name.clone(), apart(spec)))
+        });
+        for (name, spec) in gone.collect::<Vec<_>>() {
+            let namespace = spec.get("namespace").and_then(Value::as_str).unwrap_or_default().to_owned();
+            self.room.put(&name, &namespace, None);
+            self.at_hub.set(name, Some(spec));
+        }
+    }
+
+    /// Whether the hub is to be listed anew, for there is room again.
+    pub(super) fn has_room_again(&self) -> bool {
+        self.room.is_freed
     }
 
     pub(super) fn pod(&mut self, namespace: &str, event: kube::runtime::watcher::Event<Pod>) {
@@ -186,7 +225,24 @@ impl State {
     }
 
     pub(super) fn slice_at_hub(&mut self, event: kube::runtime::watcher::Event<DynamicObject>) {
-        let differ = self.at_hub.take(event, |object| (name(&object), specification(&object, false)));
+        use kube::runtime::watcher::Event;
+        if matches!(event, Event::Init) {
+            self.room.clear();
+        }
+        let is_gone = matches!(event, Event::Delete(_));
+        let Self { room, cluster, at_hub, imported, .. } = self;
+        let differ = at_hub.take(event, |object| {
+            let (name, spec) = (name(&object), specification(&object, false));
+            if name.0 == *cluster {
+                return (name, spec);
+            }
+            let Some(spec) = spec.filter(|_| !is_gone) else {
+                room.remove(&name);
+                return (name, None);
+            };
+            let kept = kept(room, imported, &name, spec);
+            (name, kept)
+        });
         for (namespace, name) in differ {
             if namespace != self.cluster {
                 self.takes = true;
@@ -313,7 +369,7 @@ impl State {
             }
             return (writes, problems);
         }
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut withheld: BTreeMap<(String, String), (Name, u64)> = BTreeMap::new();
         let mut wanted = BTreeSet::new();
         for ((cluster, name), spec) in self.at_hub.iter().filter(|((of, _), _)| *of != self.cluster) {
             let text = |field: &str| spec.get(field).and_then(Value::as_str);
@@ -325,24 +381,25 @@ impl State {
                 ));
                 continue;
             }
-            let label = format!("{IMPORT}{cluster}");
-            let is_imported = self.namespaces.get(&namespace.to_owned()).and_then(|it| it.get(&label));
-            if is_imported.is_none_or(|value| value != IDENTITIES) {
-                continue;
-            }
-            let count = counts.entry(cluster).or_default();
-            *count += 1;
-            if *count > MOST_SLICES {
-                if *count == MOST_SLICES + 1 {
-                    problems.push(format!(
-                        "cluster {cluster} exports more than {MOST_SLICES} slices: those after {name} are not taken; export fewer \
-                         namespaces"
-                    ));
-                }
+            if !self.imported.contains(&(cluster.clone(), namespace.to_owned())) {
                 continue;
             }
             let here = (self.own.clone(), format!("{cluster}.{name}"));
+            if let Some(pods) = spec.get(WITHHELD).and_then(Value::as_u64) {
+                let of = (cluster.clone(), namespace.to_owned());
+                let (_, all) = withheld.entry(of).or_insert_with(|| (here, 0));
+                *all = all.saturating_add(pods);
+                continue;
+            }
             wanted.insert(here.clone());
+            if spec.get(APART).is_some() {
+                // It is imported since a moment ago, and comes with its pods when the hub is listed.
+                let here_still = self.local.get(&here).filter(|it| !is_expired(it));
+                if let Some(spec) = here_still.filter(|_| self.is_silent(cluster, now)) {
+                    writes.push(put(Side::Local, here, Some(cluster), expired(spec)));
+                }
+                continue;
+            }
             let spec = if self.is_silent(cluster, now) { expired(spec) } else { spec.clone() };
             if self.local.get(&here) == Some(&spec) {
                 continue;
@@ -352,6 +409,24 @@ impl State {
                 Err(why) => {
                     problems.push(format!("IdentitySlice {cluster}/{name} of the hub is not taken: {why}"))
                 }
+            }
+        }
+        // One of them says it in the cluster; of a peer that exports millions not every slice is copied to say so.
+        for ((cluster, namespace), (here, pods)) in withheld {
+            // Without the number, which may change with every pod.
+            problems.push(format!(
+                "cluster {cluster} exports more of namespace {namespace} than is taken: no rule means the pods beyond, which \
+                 IdentitySlice {} of this cluster counts; at most {MOST_PODS_OF_NAMESPACE} pods of a namespace are taken, and of a \
+                 cluster {MOST_PODS} pods, {MOST_SLICES} slices and {} MiB",
+                here.1,
+                MOST_BYTES / (1024 * 1024)
+            ));
+            // As many as the field has room for.
+            let pods = pods.min(i32::MAX.unsigned_abs().into());
+            let spec = json!({ "cluster": cluster, "namespace": namespace, "pods": [], WITHHELD: pods });
+            wanted.insert(here.clone());
+            if self.local.get(&here) != Some(&spec) {
+                writes.push(put(Side::Local, here, Some(&cluster), spec));
             }
         }
         let gone = self.local.iter().filter(|(name, _)| !wanted.contains(*name));
@@ -424,6 +499,42 @@ fn name(object: &DynamicObject) -> Name {
 fn specification(object: &DynamicObject, imported: bool) -> Option<Value> {
     let is_imported = object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(IMPORTED));
     (is_imported == imported).then(|| object.data.get("spec").cloned().unwrap_or_default())
+}
+
+/// Clusters and namespaces of which something is imported.
+fn imported(namespaces: &Known<String, Labels>) -> BTreeSet<(String, String)> {
+    let imported = namespaces.iter().flat_map(|(namespace, labels)| {
+        let keys = labels.iter().filter(|(_, value)| *value == IDENTITIES).map(|(key, _)| key);
+        keys.filter_map(|key| Some((key.strip_prefix(IMPORT)?.to_owned(), namespace.clone())))
+    });
+    imported.collect()
+}
+
+/// What is kept of a slice of another cluster.
+fn kept(room: &mut Room, imported: &BTreeSet<(String, String)>, name: &Name, spec: Value) -> Option<Value> {
+    let text = |field: &str| spec.get(field).and_then(Value::as_str).unwrap_or_default();
+    let namespace = text("namespace").to_owned();
+    let is_taken = text("cluster") == name.0 && imported.contains(&(name.0.clone(), namespace.clone()));
+    let pods = spec.get("pods").and_then(Value::as_array).map_or(0, Vec::len);
+    let size = is_taken.then(|| Size { slices: 1, pods, bytes: spec.to_string().len() });
+    match room.put(name, &namespace, size) {
+        Place::Kept if is_taken => Some(spec),
+        Place::Kept => Some(apart(&spec)),
+        Place::Full => {
+            let mut rest = apart(&spec);
+            if let Some(fields) = rest.as_object_mut() {
+                fields.remove(APART);
+                fields.insert(WITHHELD.to_owned(), pods.into());
+            }
+            Some(rest)
+        }
+        Place::Beyond => None,
+    }
+}
+
+/// Whose it is, without its pods.
+fn apart(spec: &Value) -> Value {
+    json!({ "cluster": spec.get("cluster"), "namespace": spec.get("namespace"), APART: true })
 }
 
 fn put(at: Side, name: Name, from: Option<&str>, spec: Value) -> Write {

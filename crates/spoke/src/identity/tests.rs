@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the failure report")]
 
+use super::room::MOST_PODS_OF_NAMESPACE;
 use super::state::{EXPORT, IMPORTED, Side, State, Write};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DynamicObject;
@@ -225,4 +226,89 @@ async fn while_the_hub_cannot_be_reached_what_was_taken_stays_and_then_expires()
     let (writes, _) = state.imports(Instant::now());
     assert_eq!(done(&mut state, &writes), ["Local cofferdam-system/west.ml.0: train expired"]);
     assert_eq!(state.imports(Instant::now()).0, [], "once");
+}
+
+/// What the hub has now, listed anew.
+fn list(state: &mut State, slices: &[(String, Value)]) {
+    state.slice_at_hub(Event::Init);
+    for (name, spec) in slices {
+        state.slice_at_hub(Event::InitApply(slice("west", name, spec)));
+    }
+    state.slice_at_hub(Event::InitDone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_what_nobody_imports_no_pod_is_kept_and_it_comes_when_somebody_does() {
+    let mut state = east(&[]);
+    state.slice_here(Event::InitDone);
+    let one = [("ml.0".to_owned(), of_west("10.8.0.1"))];
+    list(&mut state, &one);
+    let kept = state.at_hub.get(&("west".to_owned(), "ml.0".to_owned())).unwrap();
+    assert_eq!(kept.get("pods"), None);
+    assert_eq!(state.imports(Instant::now()).0, []);
+    assert!(!state.imports_more);
+    let labels = BTreeMap::from([("import.cofferdam.dev/west".to_owned(), "identities".to_owned())]);
+    state.namespace(Event::Apply(("ml".to_owned(), labels)));
+    assert!(state.imports_more, "the hub is to be listed anew");
+    assert_eq!(state.imports(Instant::now()).0, []);
+    list(&mut state, &one);
+    let (writes, _) = state.imports(Instant::now());
+    assert_eq!(done(&mut state, &writes), ["Local cofferdam-system/west.ml.0: train"]);
+    // What is no longer imported is forgotten.
+    state.namespace(Event::Apply(("ml".to_owned(), BTreeMap::new())));
+    let kept = state.at_hub.get(&("west".to_owned(), "ml.0".to_owned())).unwrap();
+    assert_eq!(kept.get("pods"), None);
+    let (writes, _) = state.imports(Instant::now());
+    assert_eq!(done(&mut state, &writes), ["Local cofferdam-system/west.ml.0 gone"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_cluster_exports_beyond_measure_is_not_taken_and_counted() {
+    const PODS: usize = 250;
+    let spec = |slice: usize| {
+        let pods = (0..PODS).map(
+            |pod| json!({ "name": format!("p{slice}-{pod}"), "addresses": [format!("10.8.{slice}.{pod}")] }),
+        );
+        json!({ "cluster": "west", "namespace": "ml", "pods": pods.collect::<Vec<_>>() })
+    };
+    let most = MOST_PODS_OF_NAMESPACE / PODS;
+    let slices: Vec<(String, Value)> = (0..most + 2).map(|it| (format!("ml.{it:02}"), spec(it))).collect();
+    let mut state = importing();
+    list(&mut state, &slices);
+    let pods = |writes: &[Write]| -> usize {
+        let puts = writes.iter().filter_map(|write| match write {
+            Write::Put { object, .. } => object.pointer("/spec/pods")?.as_array(),
+            Write::Remove { .. } => None,
+        });
+        puts.map(Vec::len).sum()
+    };
+    let rest = |writes: &[Write]| -> Vec<(String, u64)> {
+        let told = writes.iter().filter_map(|write| match write {
+            Write::Put { name, object, .. } => {
+                Some((name.1.clone(), object.pointer("/spec/withheld")?.as_u64()?))
+            }
+            Write::Remove { .. } => None,
+        });
+        told.collect()
+    };
+    let (writes, problems) = state.imports(Instant::now());
+    assert_eq!((pods(&writes), writes.len()), (MOST_PODS_OF_NAMESPACE, most + 1));
+    assert_eq!(rest(&writes), [(format!("west.ml.{most}"), 500)]);
+    let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+    assert!(problem.contains("cluster west exports more of namespace ml than is taken"), "{problem}");
+    assert!(problem.contains("IdentitySlice west.ml.40 of this cluster counts"), "{problem}");
+    done(&mut state, &writes);
+    assert_eq!(state.imports(Instant::now()).0, [], "it is said once");
+    // When one goes, the first of those comes in its place.
+    assert!(!state.has_room_again());
+    let [(first, spec), others @ ..] = slices.as_slice() else { panic!("there are slices") };
+    state.slice_at_hub(Event::Delete(slice("west", first, spec)));
+    assert!(state.has_room_again());
+    list(&mut state, others);
+    let (writes, _) = state.imports(Instant::now());
+    assert_eq!((pods(&writes), rest(&writes)), (PODS, vec![(format!("west.ml.{}", most + 1), 250)]));
+    assert!(writes.contains(&Write::Remove {
+        at: Side::Local,
+        name: ("cofferdam-system".to_owned(), "west.ml.00".to_owned())
+    }));
 }
