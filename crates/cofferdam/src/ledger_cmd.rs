@@ -14,8 +14,8 @@ use crate::up::client::ask;
 use crate::up::pen::Pen;
 use crate::up::protocol::{Answer, Request};
 use ::ledger::{
-    Column, Edge, EdgeFilter, EntryFilter, Kind, Match, Measure, Reader, Retention, Stored, Sum, TopBy,
-    Verdict,
+    Column, Edge, EdgeFilter, EdgeMark, EdgePage, EntryFilter, Kind, Match, Measure, Reader, Retention,
+    Stored, Sum, TopBy, Verdict,
 };
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -370,9 +370,9 @@ pub(crate) struct EdgesArgs {
     /// With this in source, destination or rule, in either case
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
-    /// Without the first so many: to go on behind an earlier answer
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    skip: usize,
+    /// Only what follows an earlier answer, which says how
+    #[arg(long, value_name = "MARK")]
+    before: Option<EdgeMark>,
     /// At most so many; at most 10,000
     #[arg(long, value_name = "N", default_value_t = 1000)]
     limit: usize,
@@ -557,11 +557,11 @@ pub(crate) fn edges(args: &EdgesArgs, out: &mut impl Write) -> Result<()> {
         first_since,
         last_since,
         first_until: args.until.map(|time| time.0),
-        skip: args.skip,
+        after: args.before,
         limit: Some(args.limit),
         ..EdgeFilter::default()
     };
-    let edges = args.store.open(&args.rows.place)?.edges(&filter)?;
+    let EdgePage { edges, next } = args.store.open(&args.rows.place)?.edge_page(&filter)?;
     let heads = [
         "FIRST SEEN",
         "LAST SEEN",
@@ -575,7 +575,11 @@ pub(crate) fn edges(args: &EdgesArgs, out: &mut impl Write) -> Result<()> {
         "DECIDED LAST BY",
     ];
     let clock = args.rows.clock();
-    args.rows.print(edges, heads, |edge| edge_cells(edge, &clock), record::edge, out)
+    args.rows.print(edges, heads, |edge| edge_cells(edge, &clock), record::edge, out)?;
+    if let Some(next) = next {
+        args.rows.note(&format!("There may be more: --before {next}"), out)?;
+    }
+    Ok(())
 }
 
 fn edge_cells(edge: &Edge, clock: &Clock) -> [String; 10] {
