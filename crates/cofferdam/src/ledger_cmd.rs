@@ -223,6 +223,7 @@ impl Rows {
   cofferdam ledger show --since 1h --verdict deny
   cofferdam ledger show --ledger /var/lib/cofferdam/ledger.db --kind ai-call --source ai/Job/train --json
   cofferdam ledger show --store clickhouse+https://ch.example:8443/security --store-headers headers --kind dns --since 90d
+  cofferdam ledger show --kind audit --since 1d --api http://127.0.0.1:8080 --token token    that of a collector
 
 With --json, `detail` has the whole record where there is one. `count` is 0 where only bytes were added to connections that
 were counted before.")]
@@ -336,6 +337,7 @@ pub(crate) struct VerifyArgs {
 #[command(after_help = "Examples:
   cofferdam edges --new --since 24h
   cofferdam edges --source ai/Job/train --json
+  cofferdam edges --new --since 24h --api http://127.0.0.1:8080 --token token    of a whole cluster, by its collector
 
 Those first that were first seen last.")]
 pub(crate) struct EdgesArgs {
@@ -382,7 +384,8 @@ pub(crate) struct EdgesArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam top --since 1h
-  cofferdam top rule --measure denied --since 1d")]
+  cofferdam top rule --measure denied --since 1d
+  cofferdam top --since 1h --api http://127.0.0.1:8080 --token token    of a whole cluster, by its collector")]
 pub(crate) struct TopArgs {
     /// By what connections are summed up
     #[arg(default_value = "source")]
@@ -483,7 +486,7 @@ fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-fn port(port: u16, protocol: u8) -> String {
+pub(crate) fn port(port: u16, protocol: u8) -> String {
     match (port, protocol) {
         (0, 0) => "-".to_owned(),
         (_, _) => format!("{port}/{}", policy::Protocol(protocol)),

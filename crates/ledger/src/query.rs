@@ -377,8 +377,8 @@ impl Reader {
         self.edge_page(filter).map(|page| page.edges)
     }
 
-    /// The same, with where the next page begins. Of pages that follow each other each edge is in one, whatever is written meanwhile;
-    /// but that of an edge of which it becomes known that it was seen earlier still comes again.
+    /// The same, with where the next page begins. Of pages that follow each other each edge is in one, whatever is written meanwhile; only
+    /// one that turns out to have been seen earlier can come again.
     ///
     /// # Errors
     /// The file cannot be read.
