@@ -9,7 +9,7 @@ use crate::shape::incident::{
     Words,
 };
 use crate::shape::live::{ManifestAnswer, Policies, Status};
-use crate::shape::records::{EdgeAnswer, Graph, Hints, Record, Series, SumAnswer, Usage, Why};
+use crate::shape::records::{Edges, Graph, Hints, Record, Series, SumAnswer, Usage, Why};
 use crate::shape::{Done, List};
 use crate::who::Role;
 use hyper::Method;
@@ -248,15 +248,11 @@ pub(crate) fn routes() -> Vec<Route> {
                         about: "Only those of which some were let through, or some were not",
                     },
                     text("q", "Part of source, destination or the rule that decided last, in either case"),
-                    Parameter {
-                        name: "skip",
-                        kind: ParameterKind::Number(0, i64::MAX),
-                        about: "Without so many: `next` of an earlier answer",
-                    },
+                    text("before", "Only what follows an earlier answer: its `next`"),
                     limit(10_000, "At most so many [1000]"),
                 ]
             },
-            Json(SchemaGenerator::subschema_for::<List<EdgeAnswer>>),
+            Json(SchemaGenerator::subschema_for::<Edges>),
             Ledger(sums::edges),
         ),
         get(

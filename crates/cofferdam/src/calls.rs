@@ -6,13 +6,17 @@
 
 use crate::flows::{bytes, verdict};
 use crate::form::Clock;
-use crate::listing::{Form, Listing};
+use crate::ledger_cmd::entry_cells;
+use crate::listing::{Form, Listing, entry_json, kept_verdict};
 use crate::plain::printable;
+use crate::remote::{Kept, whole};
 use crate::up::calls::{ApiCall, ApiContent};
 use crate::up::protocol::{Answer, Request};
-use anyhow::Result;
+use ::ledger::{Entry, Kind, Stored};
+use anyhow::{Result, ensure};
 use clap::Args;
 use policy::{Money, Verdict};
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::Write;
 
@@ -25,6 +29,7 @@ use std::io::Write;
   cofferdam calls --follow --otel
   cofferdam calls --content --from agents/helper-0
   cofferdam calls --json | jq -r 'select(.operation.verb == \"upload\") | [.from.name, .operation.resource] | @tsv'
+  cofferdam calls --since 1d --api http://127.0.0.1:8080 --token token    of a whole cluster, by its collector
 
 A request is listed when it has ended. Requests are judged where a rule has operations, models, tools or credentials; other
 connections to names are in `cofferdam connections`. A name without * or ? matches anywhere in it.")]
@@ -44,13 +49,34 @@ pub(crate) struct CallsArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &CallsArgs, out: &mut impl Write) -> Result<()> {
+    if let Some(remote) = args.listing.remote()? {
+        ensure!(
+            !args.otel,
+            "--otel: spans are made of what is in the memory of a node, which an API does not tell"
+        );
+        ensure!(
+            !args.content,
+            "--content: what was said is in the memory of a node alone; an API does not tell it"
+        );
+        let kept = Kept {
+            heads: HEADS,
+            widths: [27, 7, 24, 24, 9, 28, 6, 8, 8, 0],
+            cells: |stored, clock| match whole::<ApiCall>(stored) {
+                Some(call) => cells(&call, &clock.dated()),
+                None => request_cells(stored, &clock.dated()),
+            },
+            json: whole_json,
+        };
+        let verdict = args.verdict.map(kept_verdict);
+        return args.listing.show_kept(&remote, (Kind::AiCall, verdict, None), &kept, out);
+    }
     if args.content {
         return contents(args, out);
     }
     let query = args.listing.filter(args.verdict);
     let request = Request::Calls { query, after: None, follow: args.listing.follow };
     let form = Form {
-        heads: ["TIME", "VERDICT", "FROM", "SERVICE", "DOES", "TO WHAT", "STATUS", "SENT", "RECEIVED", "WHY"],
+        heads: HEADS,
         widths: [12, 7, 24, 24, 9, 28, 6, 8, 8, 0],
         record: |answer| match answer {
             Answer::Call(call) => Some(call),
@@ -61,6 +87,35 @@ pub(crate) fn run(args: &CallsArgs, out: &mut impl Write) -> Result<()> {
         line: args.otel.then_some(otel),
     };
     args.listing.show(&request, &form, out)
+}
+
+const HEADS: [&str; 10] =
+    ["TIME", "VERDICT", "FROM", "SERVICE", "DOES", "TO WHAT", "STATUS", "SENT", "RECEIVED", "WHY"];
+
+/// The whole record of a request, with the number of its entry; the entry, where that is all there is.
+pub(crate) fn whole_json(stored: &Stored) -> String {
+    whole::<Value>(stored).map_or_else(|| entry_json(stored), |record| record.to_string())
+}
+
+/// A request to a service inside, which an ingress gateway let through or not.
+fn request_cells(stored: &Stored, clock: &Clock) -> [String; 10] {
+    let [_, time, _, _, verdict, _, from, to, _, _] = entry_cells(stored, clock);
+    let record = whole::<Value>(stored).unwrap_or_default();
+    let text = |field: &str| match record.get(field) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => "-".to_owned(),
+    };
+    let what = ["model", "path"].map(text).into_iter().find(|it| it != "-").unwrap_or_else(|| "-".to_owned());
+    let (sent, received) = (bytes(stored.entry.sent), bytes(stored.entry.received));
+    let (does, status, why) = (text("method"), text("status"), kept_why(stored));
+    [time, verdict, from, to, does, what, status, sent, received, why]
+}
+
+/// Why, as the entry alone says it.
+pub(crate) fn kept_why(stored: &Stored) -> String {
+    let Entry { reason, rule, .. } = &stored.entry;
+    if rule.is_empty() { reason.to_string() } else { format!("{reason}: {rule}") }
 }
 
 fn contents(args: &CallsArgs, out: &mut impl Write) -> Result<()> {

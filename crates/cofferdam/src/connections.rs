@@ -5,9 +5,12 @@
 
 use crate::flows::{bytes, verdict};
 use crate::form::Clock;
-use crate::listing::{Form, Listing};
+use crate::ledger_cmd::entry_cells;
+use crate::listing::{Form, Listing, entry_json, kept_verdict};
+use crate::remote::Kept;
 use crate::up::passage::Passage;
 use crate::up::protocol::{Answer, Request};
+use ::ledger::Kind;
 use anyhow::Result;
 use clap::Args;
 use policy::Verdict;
@@ -21,8 +24,9 @@ use std::io::Write;
   cofferdam connections --verdict deny --since 5m
   cofferdam connections --from 'train/*' --name '*.huggingface.co'
   cofferdam connections --json | jq -r 'select(.reason == \"name-mismatch\") | .claim.name'
+  cofferdam connections --verdict deny --since 1d --api http://127.0.0.1:8080 --token token    of a whole cluster
 
-A connection is listed when it has ended. Connections to addresses that no name opened are in `cofferdam flows`.
+A connection is listed when it has ended; with --api, as `cofferdam ledger show` has it, and allowed ones summed up. Connections to addresses that no name opened are in `cofferdam flows`.
 A name without * or ? matches anywhere in it.")]
 pub(crate) struct ConnectionsArgs {
     /// Only this verdict: allow or deny
@@ -34,6 +38,22 @@ pub(crate) struct ConnectionsArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &ConnectionsArgs, out: &mut impl Write) -> Result<()> {
+    if let Some(remote) = args.listing.remote()? {
+        let kept = Kept {
+            heads: ["TIME", "NODE", "VERDICT", "COUNT", "FROM", "FOR", "SENT", "RECEIVED", "WHY"],
+            widths: [27, 12, 7, 5, 24, 28, 8, 8, 0],
+            cells: |stored, clock| {
+                let [_, time, node, _, verdict, count, from, to, _, why] =
+                    entry_cells(stored, &clock.dated());
+                let (sent, received) = (bytes(stored.entry.sent), bytes(stored.entry.received));
+                let whom = format!("{to}:{}", stored.entry.port);
+                [time, node, verdict, count, from, whom, sent, received, why]
+            },
+            json: entry_json,
+        };
+        let verdict = args.verdict.map(kept_verdict);
+        return args.listing.show_kept(&remote, (Kind::Tls, verdict, None), &kept, out);
+    }
     let query = args.listing.filter(args.verdict);
     let request = Request::Passages { query, after: None, follow: args.listing.follow };
     let form = Form {

@@ -11,11 +11,12 @@ use crate::form::{Clock, FormArgs, Output};
 use crate::ledger_cmd::open;
 use crate::plain::printable;
 use crate::policy::{ExplainArgs, Sources};
+use crate::remote::RemoteArgs;
 use crate::up::client::ask;
 use crate::up::finding::FindingQuery;
 use crate::up::lookup::Filter;
 use crate::up::protocol::{Answer, Request};
-use ::ledger::{EntryFilter, Kind, Reader, Stored};
+use ::ledger::{EntryFilter, Kind, Store, Stored};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use observe::{Pattern, Query, Time};
@@ -42,9 +43,10 @@ const JOINED: usize = 20;
   cofferdam explain ai_call:7 --json
   cofferdam explain 6c1f0a9be2d44f10                  a finding
   cofferdam explain ledger:88123 --ledger /backup/ledger.db
+  cofferdam explain ledger:88123 --api http://127.0.0.1:8080 --token token    of a collector
 
 flow, dns, tls (`cofferdam connections`), ai_call (`calls`, `tools`) and findings are in the memory of what runs, and numbered anew
-when it starts again; ledger:N is the number in `cofferdam ledger show`. With --ledger a finding is looked for in that file.")]
+when it starts again; ledger:N is the number in `cofferdam ledger show`. With --ledger or --api a finding is looked for there.")]
 pub(crate) struct RecordArgs {
     /// Its id: flow:N, dns:N, tls:N, ai_call:N, ledger:N, or the 16 digits of a finding
     record: Id,
@@ -59,6 +61,8 @@ pub(crate) struct RecordArgs {
     /// Local socket of the running `up` or agent
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    #[command(flatten)]
+    remote: RemoteArgs,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -123,6 +127,10 @@ impl RecordArgs {
         let (query, one) = (Query { limit: Some(1), ..Query::default() }, Some(1));
         let before = |number: &u64| Some(number.saturating_sub(1));
         let request = match id {
+            Id::Flow(_) | Id::Dns(_) | Id::Tls(_) | Id::AiCall(_) if self.remote.is_named() => bail!(
+                "{id} is a number in the memory of one node, which an API does not tell: with --api ask for ledger:N, as lists \
+                 with --api --ids have it, or for a finding"
+            ),
             Id::Flow(number) => Request::Flows { query, after: before(number), follow: false },
             Id::Dns(number) => {
                 let query = Filter { limit: one, ..Filter::default() };
@@ -136,7 +144,9 @@ impl RecordArgs {
                 let query = Filter { limit: one, ..Filter::default() };
                 Request::Calls { query, after: before(number), follow: false }
             }
-            Id::Finding(id) if self.ledger.is_some() => return self.kept_finding(id)?.with_context(none),
+            Id::Finding(id) if self.ledger.is_some() || self.remote.is_named() => {
+                return self.kept_finding(id)?.with_context(none);
+            }
             Id::Finding(_) => all_findings(),
             Id::Ledger(number) => {
                 let filter = EntryFilter {
@@ -145,7 +155,7 @@ impl RecordArgs {
                     limit: Some(1),
                     ..EntryFilter::default()
                 };
-                let entry = self.reader()?.entries(&filter)?.pop();
+                let entry = self.store()?.entries(&filter)?.pop();
                 return entry.map(|entry| Known::Entry(Box::new(entry))).with_context(none);
             }
         };
@@ -156,13 +166,16 @@ impl RecordArgs {
     /// A finding of the ledger's file, as it was told last.
     fn kept_finding(&self, id: &str) -> Result<Option<Known>> {
         let filter = EntryFilter { kind: Some(Kind::Finding), ..EntryFilter::default() };
-        let found = self.reader()?.entries(&filter)?.into_iter();
+        let found = self.store()?.entries(&filter)?.into_iter();
         let mut found = found.filter(|stored| incident::Finding::read(stored).id == *id);
         Ok(found.next().map(|entry| Known::Entry(Box::new(entry))))
     }
 
-    fn reader(&self) -> Result<Reader> {
-        open(self.ledger.as_deref(), self.socket.as_deref())
+    fn store(&self) -> Result<Box<dyn Store>> {
+        match self.remote.or_ledger(self.ledger.as_deref())? {
+            Some(remote) => Ok(Box::new(remote)),
+            None => Ok(Box::new(open(self.ledger.as_deref(), self.socket.as_deref())?)),
+        }
     }
 
     /// Records that belong to the same connection, by time; and the ids of those that are gone.
@@ -231,6 +244,10 @@ impl RecordArgs {
     /// Entries of a ledger with the same ends about the same time.
     fn near(&self, stored: &Stored) -> Result<Vec<Known>> {
         let Stored { id, entry } = stored;
+        // An API cannot be asked for what has no name.
+        if self.remote.is_named() && (entry.source.is_empty() || entry.destination.is_empty()) {
+            return Ok(Vec::new());
+        }
         let filter = EntryFilter {
             source: Some(entry.source.to_string()),
             destination: Some(entry.destination.to_string()),
@@ -239,7 +256,7 @@ impl RecordArgs {
             limit: Some(JOINED),
             ..EntryFilter::default()
         };
-        let mut found = self.reader()?.entries(&filter)?;
+        let mut found = self.store()?.entries(&filter)?;
         found.retain(|other| other.id != *id && other.entry.kind != Kind::Finding);
         found.reverse();
         Ok(found.into_iter().map(|entry| Known::Entry(Box::new(entry))).collect())
@@ -248,6 +265,9 @@ impl RecordArgs {
     /// Findings that rest on the record or on one of the same connection; of a ledger's entry, those of its source about then.
     fn findings(&self, known: &Known, joined: &[Known]) -> Result<Vec<Known>> {
         if let Known::Entry(stored) = known {
+            if self.remote.is_named() && stored.entry.source.is_empty() {
+                return Ok(Vec::new());
+            }
             let filter = EntryFilter {
                 kind: Some(Kind::Finding),
                 source: Some(stored.entry.source.to_string()),
@@ -256,7 +276,7 @@ impl RecordArgs {
                 limit: Some(JOINED),
                 ..EntryFilter::default()
             };
-            let found = self.reader()?.entries(&filter)?.into_iter().filter(|other| other.id != stored.id);
+            let found = self.store()?.entries(&filter)?.into_iter().filter(|other| other.id != stored.id);
             return Ok(found.map(|entry| Known::Entry(Box::new(entry))).collect());
         }
         if matches!(known, Known::Finding(_)) {

@@ -6,13 +6,16 @@
 use crate::flows::moment;
 use crate::form::{Clock, FormArgs, Sheet};
 use crate::listing::ID_WIDTH;
+use crate::remote::{RemoteArgs, Seen, Sought, whole};
 use crate::up::client::ask;
 use crate::up::finding::{Finding, FindingQuery};
 use crate::up::protocol::{Answer, Request};
+use ::ledger::{EntryFilter, Kind, Stored};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use detect::catalog;
-use observe::{Pattern, Time};
+use observe::{Kept as _, Pattern, Time};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
@@ -25,6 +28,7 @@ use std::sync::Arc;
   cofferdam findings --severity high
   cofferdam findings --detector beacon --from 'ai/*'
   cofferdam findings --follow --json
+  cofferdam findings --severity high --api http://127.0.0.1:8080 --token token    of a whole cluster, by its collector
 
 `cofferdam detect --list` explains detectors, and what to do.")]
 pub(crate) struct FindingsArgs {
@@ -66,6 +70,8 @@ pub(crate) struct FindingsArgs {
     /// Local socket of the running `up` or agent
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -119,6 +125,43 @@ pub(crate) fn run(args: &FindingsArgs, out: &mut impl Write) -> Result<()> {
         })
     };
     let mut newest = Newest::default();
+    if let Some(remote) = args.remote.remote()? {
+        let (query, unread) = (args.query(), Cell::new(0_u64));
+        let is_meant = |stored: &Stored| match whole::<Finding>(stored) {
+            Some(finding) => finding.matches(&query),
+            None => {
+                unread.set(unread.get() + 1);
+                false
+            }
+        };
+        // An entry has the time at which its finding was last seen, by which `until` does not go.
+        let sought = Sought {
+            kind: Kind::Finding,
+            verdict: None,
+            since: args.since,
+            until: None,
+            more: EntryFilter::default(),
+            is_meant: &is_meant,
+            limit: None,
+            follow: args.follow,
+        };
+        remote.list(&sought, |seen| match seen {
+            Seen::Missed(count) => sheet.missed(count, "findings"),
+            Seen::Entry(stored) => {
+                let Some(finding) = whole::<Finding>(&stored) else { return Ok(()) };
+                if args.follow {
+                    return show(&mut sheet, &finding);
+                }
+                newest.add(Arc::new(finding));
+                Ok(())
+            }
+        })?;
+        newest.last(args.limit).iter().try_for_each(|finding| show(&mut sheet, finding))?;
+        if unread.get() > 0 {
+            writeln!(std::io::stderr(), "... {} findings have a form that is not known here", unread.get())?;
+        }
+        return sheet.end();
+    }
     for answer in ask(args.socket.as_deref(), &request)? {
         match answer? {
             Answer::Finding(finding) if args.follow => show(&mut sheet, &finding)?,

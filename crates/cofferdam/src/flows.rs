@@ -6,14 +6,18 @@
 //! Does not: judge anything, or need privilege beyond being the user who runs `up`.
 
 use crate::form::{Clock, FormArgs, Sheet};
-use crate::listing::ID_WIDTH;
+use crate::ledger_cmd::entry_cells;
+use crate::listing::{ID_WIDTH, entry_json, kept_verdict, show_kept};
 use crate::plain::printable;
+use crate::remote::{Kept, Remote, RemoteArgs, Seen, Sought, is_end};
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
-use anyhow::{Result, bail};
+use ::ledger::{Entry, EntryFilter, Stored};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 use observe::{About, Kind, Pattern, Query, Record, RuleVerdict, Time, Traffic, parse_duration};
 use policy::{Protocol, Verdict};
+use serde_json::Value;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -31,8 +35,10 @@ use std::time::{Duration, SystemTime};
   cofferdam flows --shadow-differs --follow
   cofferdam flows --from 'train/*' --to vector-db --port 6333
   cofferdam flows --json | jq -r 'select(.kind == \"deny\") | .ingress.source.file'
+  cofferdam flows --verdict deny --follow --api http://127.0.0.1:8080 --token token    of a whole cluster, by its collector
 
-A name without * or ? matches anywhere in namespace/name, the workload or the address.")]
+With --api these are entries of the ledger there, as `cofferdam ledger show` has them: of all nodes, and what was allowed summed up
+by 15 seconds. A name without * or ? matches anywhere in namespace/name, the workload or the address.")]
 pub(crate) struct FlowsArgs {
     /// Go on with records as they come
     #[arg(long, short = 'f', visible_short_alias = 'F')]
@@ -85,6 +91,8 @@ pub(crate) struct FlowsArgs {
     /// Local socket of the running `up`
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 /// What `--verdict` says.
@@ -118,6 +126,9 @@ pub(crate) fn moment(text: &str) -> Result<Time, String> {
 
 /// Runs the command.
 pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
+    if let Some(remote) = args.remote.remote()? {
+        return of_api(&args, &remote, out);
+    }
     let query = Query {
         verdict: args.verdict,
         kind: args.kind,
@@ -173,6 +184,62 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
+/// What the ledger behind an API has of them.
+fn of_api(args: &FlowsArgs, remote: &Remote, out: &mut impl Write) -> Result<()> {
+    ensure!(
+        !args.shadow_differs,
+        "--shadow-differs: what a candidate would have done is in the memory of a node; an API tells it at GET /policies"
+    );
+    ensure!(
+        args.kind.is_none_or(|kind| kind == Kind::Deny),
+        "--kind: a ledger sums up what was opened with how it ended; with --api only deny can be asked for"
+    );
+    let pattern = |text: &Option<String>| text.as_deref().map(|text| Pattern(text.into()));
+    let (from, to) = (pattern(&args.from), pattern(&args.to));
+    let is_meant = |stored: &Stored| {
+        let entry = &stored.entry;
+        let detail: Option<Value> = entry.detail.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let detail = detail.as_ref();
+        let about = || detail.and_then(|detail| detail.get("about")?.as_str());
+        args.kind.is_none_or(|_| entry.verdict == ::ledger::Verdict::Deny)
+            && args.protocol.is_none_or(|protocol| protocol.0 == entry.protocol)
+            && args.about.is_none_or(|wanted| about() == Some(wanted.as_str()))
+            && is_end(from.as_ref(), &entry.source, detail, "from")
+            && is_end(to.as_ref(), &entry.destination, detail, "to")
+    };
+    let sought = Sought {
+        kind: ::ledger::Kind::Flow,
+        verdict: args.verdict.map(kept_verdict),
+        since: args.since,
+        until: args.until,
+        more: EntryFilter { port: args.port, ..EntryFilter::default() },
+        is_meant: &is_meant,
+        limit: args.limit,
+        follow: args.follow,
+    };
+    if args.summary {
+        let mut summary = Summary::default();
+        remote.list(&sought, |seen| {
+            if let Seen::Entry(stored) = seen {
+                summary.add_entry(&stored.entry);
+            }
+            Ok(())
+        })?;
+        write!(out, "{}", summary.text())?;
+        return Ok(());
+    }
+    let kept = Kept {
+        heads: ["TIME", "NODE", "VERDICT", "COUNT", "FROM", "TO", "PORT", "DECIDED BY"],
+        widths: [27, 12, 7, 5, 24, 24, 9, 0],
+        cells: |stored, clock| {
+            let [_, time, node, _, verdict, count, from, to, port, why] = entry_cells(stored, &clock.dated());
+            [time, node, verdict, count, from, to, port, why]
+        },
+        json: entry_json,
+    };
+    show_kept(remote, &sought, &kept, (&args.form, args.json, args.ids), out)
+}
+
 /// Accesses by who, to whom, where and why: (denials before allows, from, to, port, rule) to how many.
 #[derive(Debug, Default)]
 pub(crate) struct Summary(BTreeMap<(Reverse<Verdict>, [String; 4]), u64>);
@@ -185,6 +252,25 @@ impl Summary {
         }
         let key = [record.from.workload(), record.to.workload(), port(record), why(record)];
         *self.0.entry((Reverse(record.verdict), key)).or_default() += 1 + record.suppressed;
+    }
+
+    /// The same of an entry of a ledger, which stands for several.
+    fn add_entry(&mut self, entry: &Entry) {
+        let verdict = match entry.verdict {
+            ::ledger::Verdict::Allow => Verdict::Allow,
+            ::ledger::Verdict::Deny | ::ledger::Verdict::Fail | ::ledger::Verdict::None => Verdict::Deny,
+        };
+        if entry.count == 0 {
+            return;
+        }
+        let why = if entry.rule.is_empty() { &entry.reason } else { &entry.rule };
+        let key = [
+            entry.source.to_string(),
+            entry.destination.to_string(),
+            crate::ledger_cmd::port(entry.port, entry.protocol),
+            why.to_string(),
+        ];
+        *self.0.entry((Reverse(verdict), key)).or_default() += entry.count;
     }
 
     pub(crate) fn text(&self) -> String {

@@ -12,15 +12,16 @@ use crate::flows::moment;
 use crate::form::Output;
 use crate::ledger_cmd::{Place, Rows};
 use crate::plain::printable;
+use crate::remote::RemoteArgs;
 use crate::respond::{Annotation, Mark, Order};
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
 use ::ledger::{Match, Reader};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
+use incident::evidence::Checked;
 use incident::{Case, Indicator, Of, Reach, Reachable, State, View, Within, evidence};
 use observe::Time;
-use remote::RemoteArgs;
 use respond::ContainArgs;
 use serde_json::{Value, json};
 use std::fs;
@@ -374,10 +375,15 @@ fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
         writeln!(out, "{}", json!({ "holds": holds, "checked": checked }))?;
         return Ok(holds);
     }
+    tell(&checked, out)?;
+    Ok(holds)
+}
+
+fn tell(checked: &Checked, out: &mut impl Write) -> Result<()> {
     for fault in &checked.faults {
         writeln!(out, "DOES NOT HOLD: {}", printable(fault))?;
     }
-    if holds {
+    if checked.faults.is_empty() {
         writeln!(out, "holds: incident {}, {} files", printable(&checked.incident), checked.files.len())?;
     }
     if !checked.manifest.is_empty() {
@@ -386,13 +392,19 @@ fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
     match (checked.blocks_in_ledger, checked.is_told) {
         (Some(found), Some(told)) => {
             writeln!(out, "{found} of {} blocks are in the ledger", checked.blocks)?;
+            if let Some(records) = checked.records_in_ledger {
+                writeln!(
+                    out,
+                    "{records} records are there as they are here; what it forgot, and sums that grew, cannot be compared"
+                )?;
+            }
             let told =
                 if told { "tells that it was taken out" } else { "does not tell that it was taken out" };
             writeln!(out, "the ledger {told}")?;
         }
         (_, _) => writeln!(out, "its {} blocks were not looked for: --ledger FILE", checked.blocks)?,
     }
-    Ok(holds)
+    Ok(())
 }
 
 /// Runs `cofferdam hunt`.
@@ -421,4 +433,27 @@ pub(crate) fn hunt(args: &HuntArgs, out: &mut impl Write) -> Result<()> {
         args.rows.note("There may be more: not everything was looked at.", out)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checked_evidence_says_how_many_of_its_records_the_ledger_has() {
+        let said = |checked: &Checked| {
+            let mut out = Vec::new();
+            tell(checked, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let alone = Checked { incident: "3f2a9c".to_owned(), blocks: 2, ..Checked::default() };
+        let compared = Checked {
+            blocks_in_ledger: Some(2),
+            records_in_ledger: Some(41),
+            is_told: Some(true),
+            ..alone.clone()
+        };
+        assert!(said(&compared).contains("\n41 records are there as they are here;"), "{}", said(&compared));
+        assert!(!said(&alone).contains("records are there"), "{}", said(&alone));
+    }
 }

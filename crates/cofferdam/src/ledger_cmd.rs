@@ -14,8 +14,8 @@ use crate::up::client::ask;
 use crate::up::pen::Pen;
 use crate::up::protocol::{Answer, Request};
 use ::ledger::{
-    Column, Edge, EdgeFilter, EntryFilter, Kind, Match, Measure, Reader, Retention, Stored, Sum, TopBy,
-    Verdict,
+    Column, Edge, EdgeFilter, EdgeMark, EdgePage, EntryFilter, Kind, Match, Measure, Reader, Retention,
+    Stored, Sum, TopBy, Verdict,
 };
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -223,6 +223,7 @@ impl Rows {
   cofferdam ledger show --since 1h --verdict deny
   cofferdam ledger show --ledger /var/lib/cofferdam/ledger.db --kind ai-call --source ai/Job/train --json
   cofferdam ledger show --store clickhouse+https://ch.example:8443/security --store-headers headers --kind dns --since 90d
+  cofferdam ledger show --kind audit --since 1d --api http://127.0.0.1:8080 --token token    that of a collector
 
 With --json, `detail` has the whole record where there is one. `count` is 0 where only bytes were added to connections that
 were counted before.")]
@@ -336,6 +337,7 @@ pub(crate) struct VerifyArgs {
 #[command(after_help = "Examples:
   cofferdam edges --new --since 24h
   cofferdam edges --source ai/Job/train --json
+  cofferdam edges --new --since 24h --api http://127.0.0.1:8080 --token token    of a whole cluster, by its collector
 
 Those first that were first seen last.")]
 pub(crate) struct EdgesArgs {
@@ -370,9 +372,9 @@ pub(crate) struct EdgesArgs {
     /// With this in source, destination or rule, in either case
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
-    /// Without the first so many: to go on behind an earlier answer
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    skip: usize,
+    /// Only what follows an earlier answer, which says how
+    #[arg(long, value_name = "MARK")]
+    before: Option<EdgeMark>,
     /// At most so many; at most 10,000
     #[arg(long, value_name = "N", default_value_t = 1000)]
     limit: usize,
@@ -382,7 +384,8 @@ pub(crate) struct EdgesArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam top --since 1h
-  cofferdam top rule --measure denied --since 1d")]
+  cofferdam top rule --measure denied --since 1d
+  cofferdam top --since 1h --api http://127.0.0.1:8080 --token token    of a whole cluster, by its collector")]
 pub(crate) struct TopArgs {
     /// By what connections are summed up
     #[arg(default_value = "source")]
@@ -483,7 +486,7 @@ fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-fn port(port: u16, protocol: u8) -> String {
+pub(crate) fn port(port: u16, protocol: u8) -> String {
     match (port, protocol) {
         (0, 0) => "-".to_owned(),
         (_, _) => format!("{port}/{}", policy::Protocol(protocol)),
@@ -557,11 +560,11 @@ pub(crate) fn edges(args: &EdgesArgs, out: &mut impl Write) -> Result<()> {
         first_since,
         last_since,
         first_until: args.until.map(|time| time.0),
-        skip: args.skip,
+        after: args.before,
         limit: Some(args.limit),
         ..EdgeFilter::default()
     };
-    let edges = args.store.open(&args.rows.place)?.edges(&filter)?;
+    let EdgePage { edges, next } = args.store.open(&args.rows.place)?.edge_page(&filter)?;
     let heads = [
         "FIRST SEEN",
         "LAST SEEN",
@@ -575,7 +578,11 @@ pub(crate) fn edges(args: &EdgesArgs, out: &mut impl Write) -> Result<()> {
         "DECIDED LAST BY",
     ];
     let clock = args.rows.clock();
-    args.rows.print(edges, heads, |edge| edge_cells(edge, &clock), record::edge, out)
+    args.rows.print(edges, heads, |edge| edge_cells(edge, &clock), record::edge, out)?;
+    if let Some(next) = next {
+        args.rows.note(&format!("There may be more: --before {next}"), out)?;
+    }
+    Ok(())
 }
 
 fn edge_cells(edge: &Edge, clock: &Clock) -> [String; 10] {

@@ -5,13 +5,16 @@
 
 use crate::flows::moment;
 use crate::form::{Clock, FormArgs, Sheet};
+use crate::remote::{Kept, Remote, RemoteArgs, Seen, Sought, is_end};
 use crate::up::client::ask;
 use crate::up::lookup::Filter;
 use crate::up::protocol::{Answer, Request};
+use ::ledger::{Entry, EntryFilter, Kind, Match, Stored, Verdict};
 use anyhow::{Result, bail};
 use clap::Args;
 use observe::{Pattern, Time};
 use serde::Serialize;
+use serde_json::Value;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,6 +54,8 @@ pub(crate) struct Listing {
     /// Local socket of the running `up` or agent
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 /// How records of a kind are shown.
@@ -81,6 +86,47 @@ impl Listing {
             limit: self.limit,
             tool: None,
         }
+    }
+
+    /// The API that is to be asked instead, if one is.
+    ///
+    /// # Errors
+    /// Its URL cannot be used, or a file cannot be read.
+    pub(crate) fn remote(&self) -> Result<Option<Remote>> {
+        self.remote.remote()
+    }
+
+    /// Asks an API for entries of its ledger, with a tool of such a name where one is given, and shows them.
+    pub(crate) fn show_kept<const COLUMNS: usize>(
+        &self,
+        remote: &Remote,
+        (kind, verdict, tool): (Kind, Option<Verdict>, Option<Pattern>),
+        kept: &Kept<COLUMNS>,
+        out: &mut impl Write,
+    ) -> Result<()> {
+        let wanted: Filter<Verdict> = self.filter(verdict);
+        let is_meant = |stored: &Stored| {
+            let Entry { source, destination, detail, .. } = &stored.entry;
+            let detail: Option<Value> = detail.as_deref().and_then(|text| serde_json::from_str(text).ok());
+            let detail = detail.as_ref();
+            is_end(wanted.from.as_ref(), source, detail, "from")
+                && wanted
+                    .name
+                    .as_ref()
+                    .is_none_or(|name| name.matches_text(&destination.to_ascii_lowercase()))
+                && tool.as_ref().is_none_or(|tool| tools(detail).any(|name| tool.matches_text(name)))
+        };
+        let sought = Sought {
+            kind,
+            verdict,
+            since: self.since,
+            until: self.until,
+            more: EntryFilter { tool: tool.as_ref().map(|_| Match::wanted("*")), ..EntryFilter::default() },
+            is_meant: &is_meant,
+            limit: self.limit,
+            follow: self.follow,
+        };
+        show_kept(remote, &sought, kept, (&self.form, self.json, self.ids), out)
     }
 
     /// Whether JSON is asked for.
@@ -124,4 +170,48 @@ impl Listing {
         }
         sheet.end()
     }
+}
+
+/// The tools that a request offers or calls, as its whole record says.
+pub(crate) fn tools(detail: Option<&Value>) -> impl Iterator<Item = &str> {
+    let tools = detail.and_then(|detail| detail.pointer("/operation/tools")?.as_array());
+    tools.into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// Asks an API for entries of its ledger and shows them: in such a form, as JSON or not, with their ids or without.
+pub(crate) fn show_kept<const COLUMNS: usize>(
+    remote: &Remote,
+    sought: &Sought<'_>,
+    kept: &Kept<COLUMNS>,
+    (form, is_json, has_ids): (&FormArgs, bool, bool),
+    out: &mut impl Write,
+) -> Result<()> {
+    let (mut heads, mut widths) = (kept.heads.to_vec(), kept.widths.to_vec());
+    if has_ids {
+        heads.insert(0, "RECORD");
+        widths.insert(0, ID_WIDTH);
+    }
+    let mut sheet = Sheet::new(out, form, (is_json, sought.follow), heads, widths)?;
+    remote.list(sought, |seen| match seen {
+        Seen::Missed(count) => sheet.missed(count, "records"),
+        Seen::Entry(stored) => {
+            let ids = has_ids.then(|| format!("ledger:{}", stored.id));
+            let cells = |clock: &Clock| ids.into_iter().chain((kept.cells)(&stored, clock)).collect();
+            sheet.row(stored.entry.verdict == Verdict::Deny, cells, || Ok((kept.json)(&stored)))
+        }
+    })?;
+    sheet.end()
+}
+
+/// A verdict, as the ledger has it.
+pub(crate) fn kept_verdict(verdict: policy::Verdict) -> Verdict {
+    match verdict {
+        policy::Verdict::Allow => Verdict::Allow,
+        policy::Verdict::Deny => Verdict::Deny,
+    }
+}
+
+/// An entry as `cofferdam ledger show` tells it to programs.
+pub(crate) fn entry_json(stored: &Stored) -> String {
+    export::line(stored).to_string()
 }

@@ -4,9 +4,12 @@
 //! Guarantees: as [`crate::flows`]. Does not: ask any resolver.
 
 use crate::form::Clock;
-use crate::listing::{Form, Listing};
+use crate::ledger_cmd::entry_cells;
+use crate::listing::{Form, Listing, entry_json};
+use crate::remote::Kept;
 use crate::up::lookup::Lookup;
 use crate::up::protocol::{Answer, Request};
+use ::ledger::Kind;
 use anyhow::Result;
 use clap::Args;
 use dns::{Reason, Verdict};
@@ -21,8 +24,9 @@ use std::time::Duration;
   cofferdam dns --verdict deny --since 5m
   cofferdam dns --from 'train/*' --name '*.huggingface.co'
   cofferdam dns --json | jq -r 'select(.verdict == \"deny\") | .name'
+  cofferdam dns --verdict deny --since 1d --api http://127.0.0.1:8080 --token token    of a whole cluster
 
-A name without * or ? matches anywhere in it.")]
+With --api these are entries of the ledger there, as `cofferdam ledger show` has them: allowed ones are summed up. A name without * or ? matches anywhere in it.")]
 pub(crate) struct DnsArgs {
     /// Only this verdict: allow, deny, or fail (allowed, and nobody could answer)
     #[arg(long, value_parser = verdict)]
@@ -42,6 +46,24 @@ fn verdict(text: &str) -> Result<Verdict, String> {
 
 /// Runs the command.
 pub(crate) fn run(args: &DnsArgs, out: &mut impl Write) -> Result<()> {
+    if let Some(remote) = args.listing.remote()? {
+        let verdict = args.verdict.map(|verdict| match verdict {
+            Verdict::Allow => ::ledger::Verdict::Allow,
+            Verdict::Deny => ::ledger::Verdict::Deny,
+            Verdict::Fail => ::ledger::Verdict::Fail,
+        });
+        let kept = Kept {
+            heads: ["TIME", "NODE", "VERDICT", "COUNT", "FROM", "NAME", "WHY"],
+            widths: [27, 12, 7, 5, 24, 28, 0],
+            cells: |stored, clock| {
+                let [_, time, node, _, verdict, count, from, name, _, why] =
+                    entry_cells(stored, &clock.dated());
+                [time, node, verdict, count, from, name, why]
+            },
+            json: entry_json,
+        };
+        return args.listing.show_kept(&remote, (Kind::Dns, verdict, None), &kept, out);
+    }
     let query = args.listing.filter(args.verdict);
     let request = Request::Lookups { query, after: None, follow: args.listing.follow };
     let form = Form {

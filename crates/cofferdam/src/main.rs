@@ -44,6 +44,7 @@ mod printer;
 mod reference;
 mod registry;
 mod release;
+mod remote;
 mod respond;
 mod rollout;
 mod sending;

@@ -1,19 +1,20 @@
-//! Which store is asked what was recorded: the ledger's file, or a database that it is exported to.
+//! Which store is asked what was recorded: the ledger's file, a database that it is exported to, or the API of what runs elsewhere.
 //!
 //! Guarantees: what is asked of one store is not answered by another. Does not: take a password; files have those.
 
 use crate::ledger_cmd::Place;
+use crate::remote::RemoteArgs;
 use ::ledger::Store;
 use anyhow::{Context, Result};
 use clap::Args;
 use export::{ClickHouse, Settings, Target};
 use std::path::PathBuf;
 
-/// A database that is asked instead of the ledger.
+/// What is asked instead of the ledger's file.
 #[derive(Args, Debug)]
 pub(crate) struct StoreArgs {
     /// Ask this database of ClickHouse, which a ledger is exported to, instead: clickhouse+https://host:8443/database
-    #[arg(long, value_name = "URL", value_parser = Target::store, conflicts_with_all = ["ledger", "socket"])]
+    #[arg(long, value_name = "URL", value_parser = Target::store, conflicts_with_all = ["ledger", "socket", "api"])]
     store: Option<Target>,
     /// File with headers for it, one `Name: value` per line, that say who asks
     #[arg(long, value_name = "FILE", requires = "store")]
@@ -21,6 +22,8 @@ pub(crate) struct StoreArgs {
     /// File with certificates (PEM) of the authorities to believe instead of the system's
     #[arg(long, value_name = "FILE", requires = "store")]
     store_ca: Option<PathBuf>,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 impl StoreArgs {
@@ -29,6 +32,9 @@ impl StoreArgs {
     /// # Errors
     /// A file that goes with it is not what it should be, or the ledger cannot be opened.
     pub(crate) fn open(&self, place: &Place) -> Result<Box<dyn Store>> {
+        if let Some(remote) = self.remote.or_ledger(place.ledger.as_deref())? {
+            return Ok(Box::new(remote));
+        }
         let Some(target) = &self.store else { return Ok(Box::new(place.open()?)) };
         let settings = Settings {
             headers: self.store_headers.clone(),

@@ -52,6 +52,7 @@ mod netns_up;
 mod netns_up_lab;
 mod program;
 mod reference;
+mod remote;
 mod secrets;
 mod verify;
 mod whole;

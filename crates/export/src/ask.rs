@@ -18,7 +18,9 @@ use crate::http::{Http, Tls};
 use crate::settings::Settings;
 use crate::sink::hidden;
 use crate::target::{Format, Place, Target};
-use ledger::{Edge, EdgeFilter, Entry, EntryFilter, LedgerError, Measure, Store, Stored, Sum, TopBy};
+use ledger::{
+    Edge, EdgeFilter, EdgeMark, EdgePage, Entry, EntryFilter, LedgerError, Measure, Store, Stored, Sum, TopBy,
+};
 use query::Query;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -91,8 +93,17 @@ impl Store for ClickHouse {
         Ok(found.into_iter().map(|(stored, _)| stored).collect())
     }
 
-    fn edges(&self, filter: &EdgeFilter) -> Result<Vec<Edge>, LedgerError> {
-        self.ask("looking for edges", &Query::edges(&self.database, filter), edge)
+    fn edge_page(&self, filter: &EdgeFilter) -> Result<EdgePage, LedgerError> {
+        let query = Query::edges(&self.database, filter);
+        let found = self.ask("looking for edges", &query, |row| {
+            let it = edge(row)?;
+            let (source, destination) = (row.number()?, row.number()?);
+            let (first, port, protocol) = (it.first, it.port, it.protocol);
+            Ok((it, EdgeMark { first, source, destination, port, protocol }))
+        })?;
+        let last = found.last().map(|(_, mark)| *mark);
+        let next = last.filter(|_| found.len() == query::limit(filter.limit));
+        Ok(EdgePage { edges: found.into_iter().map(|(edge, _)| edge).collect(), next })
     }
 
     fn top(&self, by: TopBy, measure: Measure, since: u64, most: usize) -> Result<Vec<Sum>, LedgerError> {

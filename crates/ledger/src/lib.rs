@@ -42,7 +42,9 @@ pub use error::LedgerError;
 pub use follow::Followed;
 pub use join::Joined;
 pub use parcel::{Parcel, Receipt};
-pub use query::{Edge, EdgeFilter, EntryFilter, Measure, Order, Reader, Stored, Sum, TopBy};
+pub use query::{
+    Edge, EdgeFilter, EdgeMark, EdgePage, EntryFilter, Measure, Order, Reader, Stored, Sum, TopBy,
+};
 pub use retention::Retention;
 pub use search::{Column, Match};
 pub use store::Store;

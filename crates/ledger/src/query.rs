@@ -9,9 +9,11 @@ use crate::write::signed;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
 use std::ffi::{OsStr, OsString};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
+use thiserror::Error;
 
 /// Most rows of one answer.
 pub const MOST: usize = 10_000;
@@ -105,8 +107,8 @@ pub struct EdgeFilter {
     pub port: Option<u16>,
     /// That was let through at some time, or was not.
     pub verdict: Option<Verdict>,
-    /// Without so many of them: those of earlier answers.
-    pub skip: usize,
+    /// Only what comes behind this one: the last of an earlier page.
+    pub after: Option<EdgeMark>,
     /// At most so many, the newest by when they were first seen; [`MOST`] at most.
     pub limit: Option<usize>,
 }
@@ -136,6 +138,59 @@ pub struct Edge {
     pub received: u64,
     /// The rule that decided last.
     pub rule: String,
+}
+
+/// Edges in the order of a store, and where the next page begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EdgePage {
+    /// The edges.
+    pub edges: Vec<Edge>,
+    /// The last of them, where there may be more: as many as were asked for came.
+    pub next: Option<EdgeMark>,
+}
+
+/// Where an edge is in the order of the store that gave it; text of digits, which says nothing to anybody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EdgeMark {
+    /// When it was first seen, in microseconds since 1970.
+    pub first: u64,
+    /// A number that the store has for its source.
+    pub source: u64,
+    /// The same for its destination.
+    pub destination: u64,
+    /// Its port.
+    pub port: u16,
+    /// Its transport protocol.
+    pub protocol: u8,
+}
+
+/// A text that no store gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("no mark of a page of edges: give what an earlier answer has for the next one")]
+pub struct NoMark;
+
+impl fmt::Display for EdgeMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, source, destination, port, protocol } = self;
+        write!(f, "{first:x}-{source:x}-{destination:x}-{port:x}-{protocol:x}")
+    }
+}
+
+impl FromStr for EdgeMark {
+    type Err = NoMark;
+
+    fn from_str(text: &str) -> Result<Self, NoMark> {
+        let numbers = text.split('-').map(|part| {
+            let is_hex = part.bytes().all(|byte| byte.is_ascii_hexdigit());
+            u64::from_str_radix(part, 16).ok().filter(|_| is_hex)
+        });
+        let numbers: Vec<u64> = numbers.collect::<Option<_>>().ok_or(NoMark)?;
+        let [first, source, destination, port, protocol] = *numbers.as_slice() else { return Err(NoMark) };
+        let (Ok(port), Ok(protocol)) = (u16::try_from(port), u8::try_from(protocol)) else {
+            return Err(NoMark);
+        };
+        Ok(Self { first, source, destination, port, protocol })
+    }
 }
 
 /// By what sums are made.
@@ -319,34 +374,35 @@ impl Reader {
     /// # Errors
     /// The file cannot be read.
     pub fn edges(&self, filter: &EdgeFilter) -> Result<Vec<Edge>, LedgerError> {
-        let texts = filter.texts();
-        if !self.knows_all(&texts)? {
-            return Ok(Vec::new());
+        self.edge_page(filter).map(|page| page.edges)
+    }
+
+    /// The same, with where the next page begins. Of pages that follow each other each edge is in one, whatever is written meanwhile; only
+    /// one that turns out to have been seen earlier can come again.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn edge_page(&self, filter: &EdgeFilter) -> Result<EdgePage, LedgerError> {
+        if !self.knows_all(&filter.texts())? {
+            return Ok(EdgePage::default());
         }
-        let mut conditions = Where::default();
-        conditions.texts(&texts, Column::is_in_edge);
-        conditions.and("e.first >= ?", filter.first_since.map(signed));
-        conditions.and("e.first <= ?", filter.first_until.map(signed));
-        conditions.and("e.last >= ?", filter.last_since.map(signed));
-        conditions.and("e.port = ?", filter.port.map(i64::from));
-        match filter.verdict {
-            Some(Verdict::Allow) => conditions.holds("e.allowed > 0"),
-            // An edge tells apart only what was let through and what was not.
-            Some(Verdict::Deny | Verdict::Fail | Verdict::None) => conditions.holds("e.denied > 0"),
-            None => {}
-        }
-        // In the order of an index, and with texts only of those of the answer.
-        let order = "ORDER BY e.first DESC, e.source DESC, e.destination DESC, e.port DESC, e.protocol DESC";
-        let query = format!(
-            "{}SELECT s.text, d.text, e.port, e.protocol, e.first, e.last, e.allowed, e.denied, e.sent, e.received, r.text \
-             FROM (SELECT * FROM edges e{} {order} LIMIT {} OFFSET {}) e JOIN words s ON s.id = e.source \
-             JOIN words d ON d.id = e.destination JOIN words r ON r.id = e.rule {order}",
-            conditions.with,
-            conditions.text,
-            limit(filter.limit),
-            filter.skip
-        );
-        self.list(&query, &conditions, "looking for edges", edge)
+        let (query, conditions) = edges(filter);
+        let mut last = None;
+        let found = self.reading("looking for edges", |connection| {
+            let mut statement = connection.prepare(&query)?;
+            let mut rows = statement.query(params_from_iter(&conditions.values))?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let it = edge(row)?;
+                let (source, destination) = (unsigned(row, 11)?, unsigned(row, 12)?);
+                let (first, port, protocol) = (it.first, it.port, it.protocol);
+                last = Some(EdgeMark { first, source, destination, port, protocol });
+                found.push(it);
+            }
+            Ok(found)
+        })?;
+        let next = last.filter(|_| found.len() == limit(filter.limit));
+        Ok(EdgePage { edges: found, next })
     }
 
     /// The largest of all connections since a time, by what is asked for.
@@ -482,6 +538,37 @@ fn unchanging(path: &Path) -> OsString {
     name.into()
 }
 
+fn edges(filter: &EdgeFilter) -> (String, Where) {
+    let mut conditions = Where::default();
+    conditions.texts(&filter.texts(), Column::is_in_edge);
+    conditions.and("e.first >= ?", filter.first_since.map(signed));
+    conditions.and("e.first <= ?", filter.first_until.map(signed));
+    conditions.and("e.last >= ?", filter.last_since.map(signed));
+    conditions.and("e.port = ?", filter.port.map(i64::from));
+    match filter.verdict {
+        Some(Verdict::Allow) => conditions.holds("e.allowed > 0"),
+        // An edge tells apart only what was let through and what was not.
+        Some(Verdict::Deny | Verdict::Fail | Verdict::None) => conditions.holds("e.denied > 0"),
+        None => {}
+    }
+    if let Some(EdgeMark { first, source, destination, port, protocol }) = filter.after {
+        conditions.holds("(e.first, e.source, e.destination, e.port, e.protocol) < (?, ?, ?, ?, ?)");
+        let numbers = [signed(first), signed(source), signed(destination), port.into(), protocol.into()];
+        conditions.values.extend(numbers.map(Value::from));
+    }
+    // In the order of an index, and with texts only of those of the answer.
+    let order = "ORDER BY e.first DESC, e.source DESC, e.destination DESC, e.port DESC, e.protocol DESC";
+    let query = format!(
+        "{}SELECT s.text, d.text, e.port, e.protocol, e.first, e.last, e.allowed, e.denied, e.sent, e.received, r.text, \
+         e.source, e.destination FROM (SELECT * FROM edges e{} {order} LIMIT {}) e JOIN words s ON s.id = e.source \
+         JOIN words d ON d.id = e.destination JOIN words r ON r.id = e.rule {order}",
+        conditions.with,
+        conditions.text,
+        limit(filter.limit)
+    );
+    (query, conditions)
+}
+
 fn top(by: TopBy, measure: Measure, since: u64, most: usize) -> (String, Where) {
     let column = match by {
         TopBy::Source => "source",
@@ -573,6 +660,33 @@ pub(crate) mod tests {
         let values = vec![1_i64; statement.parameter_count()];
         let steps = statement.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
         steps.collect::<Result<Vec<_>, _>>().unwrap().join("\n")
+    }
+
+    #[test]
+    fn the_next_page_of_edges_begins_where_it_is_and_not_at_the_first() {
+        let after = EdgeMark { first: 7, source: 1, destination: 2, port: 443, protocol: 6 };
+        let plan = plan(&edges(&EdgeFilter { after: Some(after), ..EdgeFilter::default() }).0);
+        assert!(plan.contains("SEARCH e USING INDEX edges_by_first ("), "{plan}");
+    }
+
+    #[test]
+    fn marks_are_read_as_they_are_written_and_nothing_else_is() {
+        let mark = EdgeMark { first: u64::MAX, source: 0, destination: 31, port: u16::MAX, protocol: 132 };
+        assert_eq!(mark.to_string(), "ffffffffffffffff-0-1f-ffff-84");
+        assert_eq!(mark.to_string().parse(), Ok(mark));
+        for text in [
+            "",
+            "7",
+            "1-2-3-4",
+            "1-2-3-4-5-6",
+            "1-2-3-10000-6",
+            "1-2-3-4-100",
+            "1-2-3--6",
+            "+1-2-3-4-5",
+            "x-2-3-4-5",
+        ] {
+            assert_eq!(text.parse::<EdgeMark>(), Err(NoMark), "{text}");
+        }
     }
 
     #[test]

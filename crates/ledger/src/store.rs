@@ -4,7 +4,7 @@
 //! file can answer, which is the chain of hashes ([`Reader::verify`]) and what incidents and sums over time are made of.
 
 use crate::error::LedgerError;
-use crate::query::{Edge, EdgeFilter, EntryFilter, Measure, Reader, Stored, Sum, TopBy};
+use crate::query::{Edge, EdgeFilter, EdgePage, EntryFilter, Measure, Reader, Stored, Sum, TopBy};
 
 /// A store that can be asked what was recorded. Waits for the answer.
 pub trait Store {
@@ -14,12 +14,20 @@ pub trait Store {
     /// The store cannot be read, or cannot answer this.
     fn entries(&self, filter: &EntryFilter) -> Result<Vec<Stored>, LedgerError>;
 
-    /// Edges, those first that were first seen last. Those that were first seen in the same microsecond have an order that is the
-    /// store's own, and the same each time.
+    /// Edges, those first that were first seen last, and where the next page begins. Those that were first seen in the same
+    /// microsecond have an order that is the store's own, and the same each time; so are its marks.
     ///
     /// # Errors
     /// As [`Self::entries`].
-    fn edges(&self, filter: &EdgeFilter) -> Result<Vec<Edge>, LedgerError>;
+    fn edge_page(&self, filter: &EdgeFilter) -> Result<EdgePage, LedgerError>;
+
+    /// The edges alone.
+    ///
+    /// # Errors
+    /// As [`Self::entries`].
+    fn edges(&self, filter: &EdgeFilter) -> Result<Vec<Edge>, LedgerError> {
+        self.edge_page(filter).map(|page| page.edges)
+    }
 
     /// The largest of all connections since a time (microseconds since 1970), by what is asked for; then by name.
     ///
@@ -33,8 +41,8 @@ impl Store for Reader {
         Self::entries(self, filter)
     }
 
-    fn edges(&self, filter: &EdgeFilter) -> Result<Vec<Edge>, LedgerError> {
-        Self::edges(self, filter)
+    fn edge_page(&self, filter: &EdgeFilter) -> Result<EdgePage, LedgerError> {
+        Self::edge_page(self, filter)
     }
 
     fn top(&self, by: TopBy, measure: Measure, since: u64, most: usize) -> Result<Vec<Sum>, LedgerError> {

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 use ledger::search::WORDS;
-use ledger::{Column, EdgeFilter, Entry, EntryFilter, Kind, Ledger, Match, Order, Reader, Verdict};
+use ledger::{Column, EdgeFilter, EdgePage, Entry, EntryFilter, Kind, Ledger, Match, Order, Reader, Verdict};
 use proptest::prelude::*;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -123,14 +123,27 @@ fn edges_are_found_page_by_page_each_once() {
             ..entry(1, Kind::Flow, &format!("ns{}/Pod/p", number % 2), &format!("{number:02}.example"), "r")
         })
         .collect();
-    let (_folder, _path, reader) = kept(&flows);
-    let page = |skip, filter: &EdgeFilter| {
-        reader.edges(&EdgeFilter { skip, limit: Some(10), ..filter.clone() }).unwrap()
+    let (_folder, path, reader) = kept(&flows);
+    let page = |after, filter: &EdgeFilter| {
+        reader.edge_page(&EdgeFilter { after, limit: Some(10), ..filter.clone() }).unwrap()
     };
-    let mut all = Vec::new();
-    for skip in [0, 10, 20, 30] {
-        all.extend(page(skip, &EdgeFilter::default()));
+    let mut ledger = Ledger::open(&path).unwrap().0;
+    let (mut all, mut after, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let EdgePage { edges, next } = page(after, &EdgeFilter::default());
+        all.extend(edges);
+        pages += 1;
+        after = next;
+        if after.is_none() {
+            break;
+        }
+        // What is new comes first, and in no later page; what is seen again stays where it is.
+        let late = Entry { time: 2000 + pages, ..entry(1, Kind::Flow, "late", &format!("{pages}"), "r") };
+        let again = Entry { time: 3000 + pages, ..flows[3].clone() };
+        ledger.append(&[late, again]).unwrap();
     }
+    assert_eq!(pages, 3);
+    assert_eq!(page(None, &EdgeFilter::default()).edges[1].destination, "1");
     assert!(
         all.is_sorted_by(|one, next| one.first >= next.first),
         "those that were first seen last come first"
@@ -151,7 +164,8 @@ fn edges_are_found_page_by_page_each_once() {
         (EdgeFilter { first_until: Some(1001), ..EdgeFilter::default() }, 10),
         (EdgeFilter { first_since: Some(1004), ..EdgeFilter::default() }, 5),
     ] {
-        assert_eq!(page(0, &filter).len(), count, "{filter:?}");
+        let filter = EdgeFilter { first_until: filter.first_until.or(Some(1999)), ..filter };
+        assert_eq!(page(None, &filter).edges.len(), count, "{filter:?}");
     }
 }
 

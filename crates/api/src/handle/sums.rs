@@ -3,10 +3,10 @@
 use super::records::filter;
 use super::{Asked, Reply, Span, json, lost};
 use crate::problem::Problem;
-use crate::shape::records::{EdgeAnswer, Hint, Hints, OneSeries, Series, SumAnswer};
+use crate::shape::records::{EdgeAnswer, Edges, Hint, Hints, OneSeries, Series, SumAnswer};
 use crate::shape::{List, Moment};
 use ledger::write::OTHER;
-use ledger::{EdgeFilter, EntryFilter, Field, Measure, Point, Reader, SeriesBy, TopBy};
+use ledger::{EdgeFilter, EdgePage, EntryFilter, Field, Measure, Point, Reader, SeriesBy, TopBy};
 use std::collections::BTreeMap;
 
 /// Values of one series, at most.
@@ -27,8 +27,8 @@ pub(crate) fn edges(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem
     }
     let (first_since, last_since) = if query.flag("new") { (since, None) } else { (None, since) };
     let EntryFilter { texts, port, verdict, .. } = filter(query)?;
-    let skip = query.number("skip").and_then(|skip| usize::try_from(skip).ok()).unwrap_or(0);
-    let limit = query.limit(1000);
+    let after = query.text("before").map(str::parse).transpose();
+    let after = after.map_err(|_| Problem::bad("before: `next` of an earlier answer is wanted"))?;
     let asked_for = EdgeFilter {
         texts,
         port,
@@ -36,13 +36,13 @@ pub(crate) fn edges(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem
         first_since,
         last_since,
         first_until: query.time("until"),
-        skip,
-        limit: Some(limit),
+        after,
+        limit: Some(query.limit(1000)),
         ..EdgeFilter::default()
     };
-    let found = reader.edges(&asked_for)?;
-    let next = (found.len() == limit).then(|| i64::try_from(skip + limit).ok()).flatten();
-    json(&List { items: found.into_iter().map(EdgeAnswer::from).collect(), next, lost: lost(reader)? })
+    let EdgePage { edges, next } = reader.edge_page(&asked_for)?;
+    let next = next.map(|mark| mark.to_string());
+    json(&Edges { items: edges.into_iter().map(EdgeAnswer::from).collect(), next, lost: lost(reader)? })
 }
 
 /// `GET /top`.

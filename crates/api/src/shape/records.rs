@@ -99,6 +99,17 @@ pub struct Nearest {
     pub deciding: Option<Deciding>,
 }
 
+/// A page of edges.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Edges {
+    /// Those first that were first seen last.
+    pub items: Vec<EdgeAnswer>,
+    /// To be given as `before` for those that follow; null: there are no more. It means nothing to anybody but who gave it.
+    pub next: Option<String>,
+    /// What is not in the ledger: how many records found no room since it was begun.
+    pub lost: u64,
+}
+
 /// Who ever reached, or tried to reach, whom.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct EdgeAnswer {

@@ -1,9 +1,9 @@
 //! Cutting a workload off, reviewed before it is done, and letting it go.
 
-use super::remote::{Remote, RemoteArgs};
 use super::{ReleaseArgs, find, now, order};
 use crate::ledger_cmd::Place;
 use crate::plain::printable;
+use crate::remote::{Remote, RemoteArgs};
 use crate::respond::{Containment, Order};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -68,7 +68,7 @@ fn lasts(text: &str) -> Result<Duration, String> {
 
 /// `cofferdam incident contain`. False: nothing is in force.
 pub(super) fn contain(args: &ContainArgs, out: &mut impl Write) -> Result<bool> {
-    let remote = args.remote.remote()?;
+    let remote = args.remote.or_ledger(args.place.ledger.as_deref())?;
     let containment = meant(args, remote.as_ref())?;
     let dry_run = Containment { dry_run: true, ..containment.clone() };
     let plan = give(args, remote.as_ref(), dry_run)?;
@@ -187,7 +187,7 @@ fn confirmed(out: &mut impl Write) -> Result<bool> {
 /// `cofferdam incident release`. False: it was not cut off.
 pub(super) fn release(args: &ReleaseArgs, out: &mut impl Write) -> Result<bool> {
     let workload = args.workload.clone();
-    let done = match args.remote.remote()? {
+    let done = match args.remote.or_ledger(args.place.ledger.as_deref())? {
         None => order(&args.place, Order::Release { workload, incident: None, text: args.text.clone() })?,
         Some(remote) => {
             let (incident, _) = remote.incident(None, Some(&workload))?;

@@ -3,11 +3,14 @@
 use crate::clickhouse::{EDGES, TABLE};
 use ledger::query::MOST;
 use ledger::search::WORDS;
-use ledger::{Column, EdgeFilter, EntryFilter, Kind, Match, Measure, Order, TopBy, Verdict};
+use ledger::{Column, EdgeFilter, EdgeMark, EntryFilter, Kind, Match, Measure, Order, TopBy, Verdict};
 use std::fmt::Write as _;
 
 /// The last time that a column of the table can have (`DateTime64`), in microseconds since 1970.
 const LAST: u64 = 10_413_791_999_999_999;
+
+/// What stands for names in marks, which are shorter than names may be.
+const ENDS: &str = "cityHash64(source) AS source_number, cityHash64(destination) AS destination_number";
 
 /// A query, and what is bound in it.
 #[derive(Debug, Default)]
@@ -42,7 +45,8 @@ impl Query {
         query
     }
 
-    /// Columns: source, destination, port, protocol, first, last, allowed, denied, sent, received, rule.
+    /// Columns: source, destination, port, protocol, first, last, allowed, denied, sent, received, rule, and the numbers that stand
+    /// for source and destination in marks.
     pub(super) fn edges(database: &str, filter: &EdgeFilter) -> Self {
         let mut query = Self::default();
         for (column, wanted) in filter.texts() {
@@ -66,21 +70,28 @@ impl Query {
             }
             None => {}
         }
+        if let Some(EdgeMark { first, source, destination, port, protocol }) = filter.after {
+            let first = query.bind("UInt64", first);
+            let (source, destination) = (query.bind("UInt64", source), query.bind("UInt64", destination));
+            let (port, protocol) = (query.bind("UInt16", port), query.bind("UInt8", protocol));
+            query.conditions.push(format!(
+                "(seen_first, source_number, destination_number, port, protocol) < ({first}, {source}, {destination}, {port}, {protocol})"
+            ));
+        }
         let most = i64::MAX;
         let sum = |column: &str| format!("toUInt64(least(sum({column}), toUInt128({most})))");
         query.text = format!(
-            "SELECT source, destination, port, protocol, seen_first, seen_last, allows, denials, up, down, rule FROM (SELECT source, \
-             destination, port, protocol, toUInt64(toUnixTimestamp64Micro(min(first_seen))) AS seen_first, \
+            "SELECT source, destination, port, protocol, seen_first, seen_last, allows, denials, up, down, rule, source_number, \
+             destination_number FROM (SELECT source, destination, {ENDS}, port, protocol, toUInt64(toUnixTimestamp64Micro(min(first_seen))) AS seen_first, \
              toUInt64(toUnixTimestamp64Micro(max(last_seen))) AS seen_last, {} AS allows, {} AS denials, {} AS up, {} AS down, \
              argMaxMerge(last_rule) AS rule FROM {database}.{EDGES} GROUP BY source, destination, port, protocol) \
-             WHERE {} ORDER BY seen_first DESC, source DESC, destination DESC, port DESC, protocol DESC LIMIT {} OFFSET {}",
+             WHERE {} ORDER BY seen_first DESC, source_number DESC, destination_number DESC, port DESC, protocol DESC LIMIT {}",
             sum("allowed"),
             sum("denied"),
             sum("sent"),
             sum("received"),
             query.conditions(),
-            limit(filter.limit),
-            filter.skip
+            limit(filter.limit)
         );
         query
     }
@@ -230,7 +241,7 @@ fn escaped(value: &str) -> String {
     text
 }
 
-fn limit(asked: Option<usize>) -> usize {
+pub(super) fn limit(asked: Option<usize>) -> usize {
     asked.map_or(MOST, |asked| asked.min(MOST))
 }
 

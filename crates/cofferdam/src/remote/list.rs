@@ -1,0 +1,165 @@
+//! Entries of one kind, of the ledger behind an API, as commands list records.
+//!
+//! Enters: filters. Leaves: entries, the oldest first; where it is asked for, those that come as well. Guarantees: none comes twice, and
+//! what was not looked through is said. Does not: have what only the memory of a node has, such as each of the connections that a
+//! ledger sums up.
+
+use super::store::{Question, Told};
+use super::{Event, Remote};
+use ::ledger::{EntryFilter, Kind, Store, Stored, Verdict};
+use anyhow::{Context, Result};
+use observe::{End, Pattern, Time};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::io::Write;
+
+/// Entries that are listed where nobody says how many.
+const MOST: usize = 10_000;
+/// Entries that are looked through for those that are meant.
+const LOOKED: usize = 200_000;
+/// Entries that are asked for at once.
+const PAGE: usize = 1000;
+
+/// Which entries.
+pub(crate) struct Sought<'a> {
+    /// Of this kind.
+    pub(crate) kind: Kind,
+    /// Decided so.
+    pub(crate) verdict: Option<Verdict>,
+    /// Not older.
+    pub(crate) since: Option<Time>,
+    /// Not younger.
+    pub(crate) until: Option<Time>,
+    /// What else the API is to go by.
+    pub(crate) more: EntryFilter,
+    /// What it cannot go by.
+    pub(crate) is_meant: &'a dyn Fn(&Stored) -> bool,
+    /// At most so many, the newest ones.
+    pub(crate) limit: Option<usize>,
+    /// Those that come, too.
+    pub(crate) follow: bool,
+}
+
+/// What comes of it.
+pub(crate) enum Seen {
+    /// An entry.
+    Entry(Stored),
+    /// So many were forgotten before they could be told.
+    Missed(u64),
+}
+
+/// How entries are shown.
+pub(crate) struct Kept<const COLUMNS: usize> {
+    /// Heads of the columns.
+    pub(crate) heads: [&'static str; COLUMNS],
+    /// First widths of the columns.
+    pub(crate) widths: [usize; COLUMNS],
+    /// What an entry says.
+    pub(crate) cells: fn(&Stored, &crate::form::Clock) -> [String; COLUMNS],
+    /// The same for programs.
+    pub(crate) json: fn(&Stored) -> String,
+}
+
+/// The whole record of an entry, where it is kept and one of these; its number is that of the entry.
+pub(crate) fn whole<T: DeserializeOwned>(stored: &Stored) -> Option<T> {
+    let mut record: Value = serde_json::from_str(stored.entry.detail.as_ref()?).ok()?;
+    record.as_object_mut()?.insert("sequence".to_owned(), stored.id.into());
+    serde_json::from_value(record).ok()
+}
+
+/// Whether an end is meant, by the name that the ledger has for it or by what the whole record, if it is kept, says of it as `field`.
+pub(crate) fn is_end(pattern: Option<&Pattern>, name: &str, detail: Option<&Value>, field: &str) -> bool {
+    let Some(pattern) = pattern else { return true };
+    let end = || serde_json::from_value::<End>(detail?.get(field)?.clone()).ok();
+    pattern.matches_text(name) || end().is_some_and(|end| pattern.matches(&end))
+}
+
+impl Remote {
+    /// Shows what is sought.
+    ///
+    /// # Errors
+    /// The API does not answer or refuses it, or what `show` says.
+    pub(crate) fn list(&self, sought: &Sought<'_>, mut show: impl FnMut(Seen) -> Result<()>) -> Result<()> {
+        let filter = EntryFilter {
+            kinds: vec![sought.kind],
+            verdict: sought.verdict,
+            since: sought.since.map(|time| time.0),
+            until: sought.until.map(|time| time.0),
+            ..sought.more.clone()
+        };
+        // What comes after this one is followed, and what came until it is listed.
+        let newest = if sought.follow { Some(self.newest()?) } else { None };
+        let mut found = self.newest_of(&filter, newest, sought)?;
+        while let Some(stored) = found.pop() {
+            show(Seen::Entry(stored))?;
+        }
+        let Some(newest) = newest else { return Ok(()) };
+        let question = Question::entries(&filter).map_err(|why| self.failed("following records", why))?;
+        self.follow(&question.path("/records/stream", &[("after", newest)]), |event| match seen(event)? {
+            Some(Seen::Entry(stored)) if !(sought.is_meant)(&stored) => Ok(()),
+            Some(seen) => show(seen),
+            None => Ok(()),
+        })
+    }
+
+    /// The number of the newest entry; 0 where there is none.
+    fn newest(&self) -> Result<i64> {
+        let one = EntryFilter { limit: Some(1), ..EntryFilter::default() };
+        Ok(self.entries(&one)?.first().map_or(0, |stored| stored.id))
+    }
+
+    /// Those that are meant, the newest first, up to that one.
+    fn newest_of(
+        &self,
+        filter: &EntryFilter,
+        newest: Option<i64>,
+        sought: &Sought<'_>,
+    ) -> Result<Vec<Stored>> {
+        let most = sought.limit.unwrap_or(MOST);
+        let (mut found, mut looked) = (Vec::new(), 0);
+        let mut before = newest.map(|number| number.saturating_add(1));
+        while found.len() < most {
+            if looked >= LOOKED {
+                said(&format!(
+                    "only the newest {looked} were looked through: say --since and --until for others"
+                ));
+                break;
+            }
+            let page = self.entries(&EntryFilter { before, limit: Some(PAGE), ..filter.clone() })?;
+            looked += page.len();
+            before = page.last().map(|stored| stored.id);
+            let is_last = page.len() < PAGE;
+            found.extend(page.into_iter().filter(|stored| (sought.is_meant)(stored)));
+            if is_last {
+                break;
+            }
+        }
+        if found.len() > most || (found.len() == most && sought.limit.is_none()) {
+            found.truncate(most);
+            if sought.limit.is_none() {
+                said(&format!(
+                    "only the newest {most} are shown: say --limit for more, or --since and --until for others"
+                ));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Beside what is listed, so that programs that read it find only rows there.
+fn said(text: &str) {
+    // Who cannot be told of it has the rows.
+    let _ = writeln!(std::io::stderr(), "... {text}");
+}
+
+fn seen(event: Event) -> Result<Option<Seen>> {
+    match event.name.as_str() {
+        "record" => {
+            let told: Told = serde_json::from_value(event.data)
+                .context("the answer is not what this version of the program expects")?;
+            Ok(Some(Seen::Entry(told.into())))
+        }
+        "lost" => Ok(event.data.get("records").and_then(Value::as_u64).map(Seen::Missed)),
+        _ => Ok(None),
+    }
+}
