@@ -2,7 +2,7 @@
 //!
 //! | word | destination |
 //! |---|---|
-//! | `metadata-service` | an address of [`METADATA_SERVICES`] |
+//! | `metadata-service` | a place of [`policy::metadata`] |
 //! | `api-server` | TCP port 6443, outside or at a node |
 //! | `dns-elsewhere` | port 53 or 5353 of TCP or UDP, outside |
 //! | `dns-over-tls` | port 853 of TCP or UDP, outside |
@@ -53,20 +53,6 @@ pub enum Knowledge {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("use one of {}", About::ALL.map(About::as_str).join(", "))]
 pub struct UnknownAbout;
-
-/// Where workloads find the metadata of the machine they run on. Sources: AWS (instance metadata of EC2 over IPv4 and IPv6,
-/// task metadata of ECS, Pod Identity of EKS), Google Cloud (metadata server), OpenStack (metadata over IPv6), Alibaba Cloud
-/// (instance metadata). Azure, DigitalOcean, Oracle Cloud and others use the first.
-pub const METADATA_SERVICES: [IpAddr; 8] = [
-    v4(169, 254, 169, 254),
-    v4(169, 254, 170, 2),
-    v4(169, 254, 170, 23),
-    v4(100, 100, 100, 200),
-    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]),
-    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23]),
-    v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]),
-    v6([0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe]),
-];
 
 /// Public resolvers that answer over HTTPS, as their operators publish them: Google Public DNS, Cloudflare 1.1.1.1, Quad9,
 /// OpenDNS, AdGuard DNS; for each two addresses of IPv4, then two of IPv6.
@@ -123,7 +109,7 @@ impl About {
             EndKind::Node => return is_api_server.then_some(Self::ApiServer),
             EndKind::Outside => {}
         }
-        if METADATA_SERVICES.contains(&to.address) {
+        if policy::metadata::asked(to.address, protocol, port).is_some() {
             return Some(Self::MetadataService);
         }
         if is_api_server {
@@ -152,6 +138,18 @@ impl About {
             Self::DnsOverTls => "dns-over-tls",
             Self::DnsOverHttps => "dns-over-https",
             Self::AddressNotResolved => "address-not-resolved",
+        }
+    }
+
+    /// What was tried, as findings say it who have no single destination.
+    pub fn attempted(self) -> &'static str {
+        match self {
+            Self::MetadataService => "the cloud's metadata service, which hands out credentials",
+            Self::ApiServer => "the API server",
+            Self::DnsElsewhere => "DNS past the cluster's resolver",
+            Self::DnsOverTls => "DNS over TLS, past the cluster's resolver",
+            Self::DnsOverHttps => "a public resolver by HTTPS, past the cluster's",
+            Self::AddressNotResolved => "addresses that no allowed name led it to",
         }
     }
 
