@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Every option. The case `cof__shipped-baseline` ends with what these print.
 const OPTIONS: &str = "install baseline --api-server 203.0.113.6/32 --api-server 2001:db8::6/128 --allow-namespace ops \
-                       --resolver 169.254.20.10/32";
+                       --resolver 169.254.20.10/32 --resolver 168.63.129.16/32 --resolver 169.254.169.254/32";
 
 fn printed(arguments: &str) -> String {
     let said = run(arguments.split_whitespace());

@@ -123,6 +123,21 @@ fn a_pod_of_another_cluster_is_meant_by_who_names_its_cluster() {
 }
 
 #[test]
+fn nobody_elsewhere_is_where_a_cloud_hands_out_credentials() {
+    for place in &policy::metadata::PLACES {
+        let address = place.address;
+        let west = slice("west", "ml-0", &train(&format!("\"{address}\"")));
+        let read = crds::read_objects("t.yaml", format!("{HERE}{ALLOW}{west}").as_bytes());
+        let compiled = compiler::compile_unlinted(read.objects, Generation(1));
+        let told = read.diagnostics.iter().chain(&compiled.diagnostics).map(ToString::to_string);
+        let told: Vec<_> = told.filter(|line| line.contains(&address.to_string())).collect();
+        assert_eq!(told.len(), 1, "{address}: {told:?}");
+        let found = Endpoint::at(&compiled.set.world, address);
+        assert!(matches!(found.party, Party::Outside), "{address} is {found}");
+    }
+}
+
+#[test]
 fn no_standard_policy_and_no_subject_means_pods_of_other_clusters() {
     let standard = "
 ---

@@ -6,6 +6,7 @@ use crate::catalog::{BYPASS, Detector, PROBING, RESOLVER_EVASION};
 use crate::distinct::key;
 use crate::event::{Event, MINUTE, Sign};
 use crate::finding::{Evidence, Finding, Number, Told};
+use observe::About;
 
 /// Workloads and words that are followed at a time.
 const PAIRS: usize = 1 << 15;
@@ -25,12 +26,12 @@ struct Seen {
 /// Whose it is, how many are told of, and what a person reads.
 fn meaning(sign: Sign) -> (&'static Detector, u64, &'static str) {
     match sign {
-        Sign::MetadataService => (&PROBING, 1, "the cloud's metadata service, which hands out credentials"),
-        Sign::ApiServer => (&PROBING, 3, "the API server"),
-        Sign::DnsElsewhere => (&RESOLVER_EVASION, 1, "DNS past the cluster's resolver"),
-        Sign::DnsOverTls => (&RESOLVER_EVASION, 1, "DNS over TLS, past the cluster's resolver"),
-        Sign::DnsOverHttps => (&RESOLVER_EVASION, 3, "a public resolver by HTTPS, past the cluster's"),
-        Sign::NotResolved => (&BYPASS, 10, "addresses that no allowed name led it to"),
+        Sign::MetadataService => (&PROBING, 1, About::MetadataService.attempted()),
+        Sign::ApiServer => (&PROBING, 3, About::ApiServer.attempted()),
+        Sign::DnsElsewhere => (&RESOLVER_EVASION, 1, About::DnsElsewhere.attempted()),
+        Sign::DnsOverTls => (&RESOLVER_EVASION, 1, About::DnsOverTls.attempted()),
+        Sign::DnsOverHttps => (&RESOLVER_EVASION, 3, About::DnsOverHttps.attempted()),
+        Sign::NotResolved => (&BYPASS, 10, About::AddressNotResolved.attempted()),
         Sign::OtherName => (&BYPASS, 1, "a connection that says another name than it was opened for"),
         Sign::Hidden => {
             (&BYPASS, 3, "connections that hide for whom they are, or speak what cannot be judged")

@@ -3,7 +3,7 @@
 //! A name that anybody can register may point at an address of ours: whoever then trusts the name reaches the inside.
 //! So answers with such addresses are refused, but for names of zones that are known to be inside.
 //!
-//! Sources: IANA's registries of special-purpose addresses; RFC 6890, 8190, 4193, 6598.
+//! Sources: IANA's registries of special-purpose addresses; RFC 6890, 8190, 4193, 6598; for metadata, [`policy::metadata`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -20,6 +20,10 @@ pub enum Reach {
 
 /// What an address is to the outside.
 pub fn reach(address: IpAddr) -> Reach {
+    // Whatever the port: who was told an address chooses the port himself.
+    if policy::metadata::at(address).is_some() {
+        return Reach::Special;
+    }
     match address {
         IpAddr::V4(address) => reach_v4(address),
         IpAddr::V6(address) => reach_v6(address),
@@ -28,10 +32,6 @@ pub fn reach(address: IpAddr) -> Reach {
 
 fn reach_v4(address: Ipv4Addr) -> Reach {
     match address.octets() {
-        // Azure's metadata and wire server stands at a public address.
-        [168, 63, 129, 16] => Reach::Special,
-        // Alibaba Cloud's metadata stands among shared ones.
-        [100, 100, 100, 200] => Reach::Special,
         [0 | 127 | 224..=255, ..] | [169, 254, ..] => Reach::Special,
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => Reach::Private,
         [192, 0, 0, _] | [198, 18..=19, ..] => Reach::Private,
@@ -43,11 +43,9 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
     let embedded = |high: u16, low: u16| {
         let [a, b] = high.to_be_bytes();
         let [c, d] = low.to_be_bytes();
-        reach_v4(Ipv4Addr::new(a, b, c, d))
+        reach(Ipv4Addr::new(a, b, c, d).into())
     };
     match address.segments() {
-        // The metadata of AWS over IPv6.
-        [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] => Reach::Special,
         // Unspecified, loopback, IPv4-compatible and IPv4-mapped.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => Reach::Special,
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low] => embedded(high, low),
@@ -80,12 +78,31 @@ mod tests {
                 Reach::Special,
                 "0.0.0.0 0.1.2.3 127.0.0.1 127.9.9.9 169.254.169.254 224.0.0.1 255.255.255.255 240.0.0.1",
             ),
-            (Reach::Special, "168.63.129.16 100.100.100.200 fd00:ec2::254 :: ::1 fe80::1 ff02::1"),
+            (Reach::Special, ":: ::1 fe80::1 ff02::1"),
             (Reach::Special, "::ffff:127.0.0.1 ::ffff:169.254.169.254 64:ff9b::7f00:1 2002:7f00:1::1"),
         ];
         for (expected, addresses) in cases {
             for address in addresses.split(' ') {
                 assert_eq!(reach(address.parse().unwrap()), expected, "{address}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_name_leads_to_metadata_in_any_form() {
+        for place in policy::metadata::PLACES {
+            let address = place.address;
+            assert_eq!(reach(address), Reach::Special, "{address}");
+            let IpAddr::V4(v4) = address else { continue };
+            let [a, b, c, d] = v4.octets();
+            let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+            for written in [
+                v4.to_ipv6_mapped(),
+                v4.to_ipv6_compatible(),
+                Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
+                Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1),
+            ] {
+                assert_eq!(reach(written.into()), Reach::Special, "{written}");
             }
         }
     }

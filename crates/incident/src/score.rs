@@ -5,8 +5,11 @@
 //! many are concerned, and from sensitive targets. Whole numbers only, so that the same incident has the same score anywhere.
 
 use crate::finding::{Finding, Severity};
+use observe::About;
+use policy::metadata::{self, At};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddrV4};
 
 /// Points of all findings together, at most.
 const FROM_FINDINGS: u64 = 70;
@@ -36,17 +39,19 @@ pub(crate) struct Passed {
 }
 
 /// Names and addresses behind which keys, or the cluster itself, are: what they begin with, or what is in them.
-const SENSITIVE: [(&str, &str); 9] = [
-    ("169.254.169.254", "it hands out the cloud's keys"),
-    ("fd00:ec2::254", "it hands out the cloud's keys"),
-    ("100.100.100.200", "it hands out the cloud's keys"),
-    ("metadata.google.internal", "it hands out the cloud's keys"),
-    ("kubernetes.default", "it is the cluster's API server"),
-    ("kube-apiserver", "it is the cluster's API server"),
+const SENSITIVE: [(&str, &str); 8] = [
+    ("metadata.google.internal", HANDS_OUT_KEYS),
+    ("metadata.goog", HANDS_OUT_KEYS),
+    ("metadata.tencentyun.com", HANDS_OUT_KEYS),
+    ("kubernetes.default", IS_API_SERVER),
+    ("kube-apiserver", IS_API_SERVER),
     ("kube-system/", "it belongs to the cluster itself"),
     ("vault", "keys are kept there"),
     ("etcd", "the cluster's state and keys are there"),
 ];
+
+const HANDS_OUT_KEYS: &str = "it hands out the cloud's keys";
+const IS_API_SERVER: &str = "it is the cluster's API server";
 
 /// In a thousand: how far a finding of this severity speaks for an attack.
 fn weight(severity: Severity) -> u64 {
@@ -120,11 +125,92 @@ fn of_breadth(workloads: usize, destinations: usize) -> Option<Part> {
 }
 
 fn of_targets(destinations: &[String]) -> Option<Part> {
-    let sensitive = |name: &String| {
-        let name = name.to_ascii_lowercase();
-        SENSITIVE.iter().find(|(part, _)| name.contains(part)).map(|(_, why)| *why)
-    };
     let (name, why) = destinations.iter().find_map(|name| Some((name, sensitive(name)?)))?;
     let why = format!("{name}: {why}");
     Some(Part { what: "sensitive target".to_owned(), points: FROM_ELSE, why })
+}
+
+/// Why a destination is one that matters more; nothing where it is not.
+fn sensitive(name: &str) -> Option<String> {
+    // Of refused attempts, findings name what was tried, and no address.
+    for (about, why) in [(About::MetadataService, HANDS_OUT_KEYS), (About::ApiServer, IS_API_SERVER)] {
+        if name == about.attempted() {
+            return Some(why.to_owned());
+        }
+    }
+    let name = name.to_ascii_lowercase();
+    if let Some(why) = addresses(&name).find_map(hands_out_keys) {
+        return Some(why);
+    }
+    SENSITIVE.iter().find(|(part, _)| name.contains(part)).map(|(_, why)| (*why).to_owned())
+}
+
+/// The addresses in a text, with or without a port behind.
+fn addresses(text: &str) -> impl Iterator<Item = IpAddr> {
+    let words = text.split(|c: char| !c.is_ascii_hexdigit() && c != ':' && c != '.');
+    words.filter_map(|word| {
+        let with_port = || word.parse::<SocketAddrV4>().ok().map(|it| IpAddr::V4(*it.ip()));
+        word.parse().ok().or_else(with_port)
+    })
+}
+
+/// What is known of a destination is its address. Where that is also for something else, the reason says so.
+fn hands_out_keys(address: IpAddr) -> Option<String> {
+    metadata::at(address).map(|place| match place.ports {
+        At::EveryPort => HANDS_OUT_KEYS.to_owned(),
+        At::Tcp(ports) => {
+            let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+            format!("{HANDS_OUT_KEYS}, at its ports {}", ports.join(" and "))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn why(destination: &str) -> Option<String> {
+        of_targets(&[destination.to_owned()]).map(|part| part.why)
+    }
+
+    #[test]
+    fn every_place_where_clouds_hand_out_keys_is_a_sensitive_target() {
+        for place in metadata::PLACES {
+            let address = place.address;
+            for destination in [
+                address.to_string(),
+                std::net::SocketAddr::new(address, 80).to_string(),
+                format!("name.example ({address})"),
+            ] {
+                let why = why(&destination).unwrap_or_default();
+                assert!(why.contains(HANDS_OUT_KEYS), "{destination}: {why:?}");
+            }
+        }
+        assert_eq!(
+            why("168.63.129.16").as_deref(),
+            Some("168.63.129.16: it hands out the cloud's keys, at its ports 80 and 32526")
+        );
+    }
+
+    #[test]
+    fn refused_attempts_at_keys_or_at_the_api_server_are_at_sensitive_targets() {
+        for (about, is_sensitive) in [
+            (About::MetadataService, true),
+            (About::ApiServer, true),
+            (About::DnsElsewhere, false),
+            (About::DnsOverTls, false),
+            (About::DnsOverHttps, false),
+            (About::AddressNotResolved, false),
+        ] {
+            assert_eq!(why(about.attempted()).is_some(), is_sensitive, "{about}");
+        }
+    }
+
+    #[test]
+    fn others_are_none() {
+        for destination in ["", "10.0.0.1", "1169.254.169.254", "169.254.169.25", "shop/Deployment/web", "::"]
+        {
+            assert_eq!(why(destination), None, "{destination:?}");
+        }
+    }
 }

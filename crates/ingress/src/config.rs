@@ -122,6 +122,8 @@ pub struct Config {
     pub policies: Vec<InferencePolicy>,
     /// Backends of which not all endpoints are asked.
     pub cut: Vec<String>,
+    /// Endpoints that are not asked, as [`Endpoints::barred`] says them.
+    pub barred: Vec<String>,
     /// Files of a Core Rule Set, by their paths; none: no policy may want a firewall.
     pub waf: Arc<[(String, Vec<u8>)]>,
 }
@@ -144,7 +146,8 @@ impl Config {
         let found = Endpoints::build(objects);
         let ways = routing.rules().iter().flat_map(routes::Rule::ways);
         let endpoints = ways.map(|(target, _)| (target.clone(), found.of(target).to_vec())).collect();
-        Self { routing, endpoints, policies: policies.collect(), cut: found.cut().to_vec(), waf }
+        let barred = found.barred().map(str::to_owned).collect();
+        Self { routing, endpoints, policies: policies.collect(), cut: found.cut().to_vec(), barred, waf }
     }
 }
 
@@ -180,6 +183,9 @@ pub enum ConfigError {
     /// A backend that is too large.
     #[error("{0} has more than {most} endpoints, and those beyond are not asked: make it several", most = routes::MOST_ENDPOINTS)]
     Endpoints(String),
+    /// An endpoint that nobody is led to.
+    #[error("{0} is not asked: a cloud hands out credentials there")]
+    Barred(String),
     /// Listeners and rules.
     #[error("more than {0} pairs of a listener and a rule of a route")]
     TooMany(usize),
@@ -232,6 +238,7 @@ impl Live {
             faults.push(ConfigError::Backend { hostname: tls.hostname.to_string(), why });
         });
         faults.extend(config.cut.iter().cloned().map(ConfigError::Endpoints));
+        faults.extend(config.barred.iter().cloned().map(ConfigError::Barred));
         Ok(Self { config, tls, attached, secured })
     }
 

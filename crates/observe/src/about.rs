@@ -2,7 +2,7 @@
 //!
 //! | word | destination |
 //! |---|---|
-//! | `metadata-service` | an address of [`METADATA_SERVICES`] |
+//! | `metadata-service` | a place of [`policy::metadata`] |
 //! | `api-server` | TCP port 6443, outside or at a node |
 //! | `dns-elsewhere` | port 53 or 5353 of TCP or UDP, outside |
 //! | `dns-over-tls` | port 853 of TCP or UDP, outside |
@@ -54,23 +54,10 @@ pub enum Knowledge {
 #[error("use one of {}", About::ALL.map(About::as_str).join(", "))]
 pub struct UnknownAbout;
 
-/// Where workloads find the metadata of the machine they run on. Sources: AWS (instance metadata of EC2 over IPv4 and IPv6,
-/// task metadata of ECS, Pod Identity of EKS), Google Cloud (metadata server), OpenStack (metadata over IPv6), Alibaba Cloud
-/// (instance metadata). Azure, DigitalOcean, Oracle Cloud and others use the first.
-pub const METADATA_SERVICES: [IpAddr; 8] = [
-    v4(169, 254, 169, 254),
-    v4(169, 254, 170, 2),
-    v4(169, 254, 170, 23),
-    v4(100, 100, 100, 200),
-    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]),
-    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23]),
-    v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]),
-    v6([0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe]),
-];
-
 /// Public resolvers that answer over HTTPS, as their operators publish them: Google Public DNS, Cloudflare 1.1.1.1, Quad9,
-/// OpenDNS, AdGuard DNS; for each two addresses of IPv4, then two of IPv6.
-pub const PUBLIC_RESOLVERS: [IpAddr; 20] = [
+/// OpenDNS, AdGuard DNS. For each two addresses of IPv4, then two of IPv6, and the same of what the operator serves besides:
+/// without malware, for families, unfiltered.
+pub const PUBLIC_RESOLVERS: [IpAddr; 48] = [
     v4(8, 8, 8, 8),
     v4(8, 8, 4, 4),
     v6([0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888]),
@@ -79,18 +66,46 @@ pub const PUBLIC_RESOLVERS: [IpAddr; 20] = [
     v4(1, 0, 0, 1),
     v6([0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111]),
     v6([0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1001]),
+    v4(1, 1, 1, 2),
+    v4(1, 0, 0, 2),
+    v6([0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1112]),
+    v6([0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1002]),
+    v4(1, 1, 1, 3),
+    v4(1, 0, 0, 3),
+    v6([0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1113]),
+    v6([0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1003]),
     v4(9, 9, 9, 9),
     v4(149, 112, 112, 112),
     v6([0x2620, 0xfe, 0, 0, 0, 0, 0, 0xfe]),
     v6([0x2620, 0xfe, 0, 0, 0, 0, 0, 0x9]),
+    v4(9, 9, 9, 10),
+    v4(149, 112, 112, 10),
+    v6([0x2620, 0xfe, 0, 0, 0, 0, 0, 0x10]),
+    v6([0x2620, 0xfe, 0, 0, 0, 0, 0xfe, 0x10]),
+    v4(9, 9, 9, 11),
+    v4(149, 112, 112, 11),
+    v6([0x2620, 0xfe, 0, 0, 0, 0, 0, 0x11]),
+    v6([0x2620, 0xfe, 0, 0, 0, 0, 0xfe, 0x11]),
     v4(208, 67, 222, 222),
     v4(208, 67, 220, 220),
     v6([0x2620, 0x119, 0x35, 0, 0, 0, 0, 0x35]),
     v6([0x2620, 0x119, 0x53, 0, 0, 0, 0, 0x53]),
+    v4(208, 67, 222, 123),
+    v4(208, 67, 220, 123),
+    v6([0x2620, 0x119, 0x35, 0, 0, 0, 0, 0x123]),
+    v6([0x2620, 0x119, 0x53, 0, 0, 0, 0, 0x123]),
     v4(94, 140, 14, 14),
     v4(94, 140, 15, 15),
     v6([0x2a10, 0x50c0, 0, 0, 0, 0, 0xad1, 0xff]),
     v6([0x2a10, 0x50c0, 0, 0, 0, 0, 0xad2, 0xff]),
+    v4(94, 140, 14, 15),
+    v4(94, 140, 15, 16),
+    v6([0x2a10, 0x50c0, 0, 0, 0, 0, 0xbad1, 0xff]),
+    v6([0x2a10, 0x50c0, 0, 0, 0, 0, 0xbad2, 0xff]),
+    v4(94, 140, 14, 140),
+    v4(94, 140, 14, 141),
+    v6([0x2a10, 0x50c0, 0, 0, 0, 0, 0x1, 0xff]),
+    v6([0x2a10, 0x50c0, 0, 0, 0, 0, 0x2, 0xff]),
 ];
 
 const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
@@ -123,7 +138,7 @@ impl About {
             EndKind::Node => return is_api_server.then_some(Self::ApiServer),
             EndKind::Outside => {}
         }
-        if METADATA_SERVICES.contains(&to.address) {
+        if policy::metadata::asked(to.address, protocol, port).is_some() {
             return Some(Self::MetadataService);
         }
         if is_api_server {
@@ -152,6 +167,18 @@ impl About {
             Self::DnsOverTls => "dns-over-tls",
             Self::DnsOverHttps => "dns-over-https",
             Self::AddressNotResolved => "address-not-resolved",
+        }
+    }
+
+    /// What was tried, as findings say it who have no single destination.
+    pub fn attempted(self) -> &'static str {
+        match self {
+            Self::MetadataService => "the cloud's metadata service, which hands out credentials",
+            Self::ApiServer => "the API server",
+            Self::DnsElsewhere => "DNS past the cluster's resolver",
+            Self::DnsOverTls => "DNS over TLS, past the cluster's resolver",
+            Self::DnsOverHttps => "a public resolver by HTTPS, past the cluster's",
+            Self::AddressNotResolved => "addresses that no allowed name led it to",
         }
     }
 

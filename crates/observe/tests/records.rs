@@ -2,11 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
-use observe::about::{METADATA_SERVICES, PUBLIC_RESOLVERS};
+use observe::about::PUBLIC_RESOLVERS;
 use observe::{
     About, Book, Bound, Candidate, Event, Kind, Limits, Observation, Pattern, Query, Record, Resolver, Store,
     Time, Traffic,
 };
+use policy::metadata::{At, PLACES};
 use policy::set::built_in_rules;
 use policy::table::{Cell, Lane, Row, RowId, Ruling, Slot, SlotId, Table};
 use policy::*;
@@ -352,6 +353,10 @@ fn a_denied_egress_says_what_it_was_about() {
         (tcp, "[::ffff:169.254.169.254]:80", Some(MetadataService)),
         (tcp, "169.254.170.23:80", Some(MetadataService)),
         (tcp, "[fd00:ec2::254]:6443", Some(MetadataService)),
+        (tcp, "168.63.129.16:80", Some(MetadataService)),
+        (tcp, "168.63.129.16:32526", Some(MetadataService)),
+        (udp, "168.63.129.16:53", Some(DnsElsewhere)),
+        (udp, "168.63.129.16:80", Some(AddressNotResolved)),
         (tcp, "198.51.100.9:6443", Some(ApiServer)),
         (udp, "198.51.100.9:6443", Some(AddressNotResolved)),
         (tcp, "192.0.2.2:6443", Some(ApiServer)),
@@ -364,6 +369,12 @@ fn a_denied_egress_says_what_it_was_about() {
         (tcp, "1.1.1.1:853", Some(DnsOverTls)),
         (udp, "198.51.100.9:853", Some(DnsOverTls)),
         (tcp, "9.9.9.9:443", Some(DnsOverHttps)),
+        (tcp, "1.1.1.2:443", Some(DnsOverHttps)),
+        (tcp, "1.0.0.3:443", Some(DnsOverHttps)),
+        (tcp, "9.9.9.10:443", Some(DnsOverHttps)),
+        (tcp, "208.67.222.123:443", Some(DnsOverHttps)),
+        (tcp, "94.140.14.140:443", Some(DnsOverHttps)),
+        (tcp, "[2620:fe::fe:11]:443", Some(DnsOverHttps)),
         (udp, "[2606:4700:4700::1111]:443", Some(DnsOverHttps)),
         (tcp, "9.9.9.9:80", Some(AddressNotResolved)),
         (tcp, "198.51.100.9:443", Some(AddressNotResolved)),
@@ -376,6 +387,21 @@ fn a_denied_egress_says_what_it_was_about() {
         assert_eq!(record.about, expected, "{protocol} {to}");
         let unfollowed = denied_egress(&mut resolver(), protocol, to).unwrap();
         assert_eq!(unfollowed.about, expected.filter(|it| *it != AddressNotResolved), "{protocol} {to}");
+    }
+}
+
+#[test]
+fn a_denied_attempt_at_credentials_is_known_for_each_cloud() {
+    for place in PLACES {
+        let ports: &[u16] = match place.ports {
+            At::EveryPort => &[80, 443, 8080],
+            At::Tcp(ports) => ports,
+        };
+        for port in ports {
+            let to = SocketAddr::new(place.address, *port);
+            let record = denied_egress(&mut resolver(), Protocol::TCP, &to.to_string()).unwrap();
+            assert_eq!(record.about, Some(About::MetadataService), "{to}");
+        }
     }
 }
 
@@ -447,8 +473,9 @@ fn what_it_was_about_is_a_word_in_json_and_a_filter() {
 
 #[test]
 fn no_address_is_in_the_tables_twice() {
-    let all: BTreeSet<IpAddr> = METADATA_SERVICES.into_iter().chain(PUBLIC_RESOLVERS).collect();
-    assert_eq!(all.len(), METADATA_SERVICES.len() + PUBLIC_RESOLVERS.len());
+    let places = PLACES.map(|place| place.address);
+    let all: BTreeSet<IpAddr> = places.into_iter().chain(PUBLIC_RESOLVERS).collect();
+    assert_eq!(all.len(), PLACES.len() + PUBLIC_RESOLVERS.len());
 }
 
 /// A candidate by which `prod/web` reaches `prod/db` at port 22 and nothing else there.

@@ -19,6 +19,7 @@ pub mod inject;
 pub mod intern;
 pub mod key;
 pub mod labels;
+pub mod metadata;
 mod money;
 pub mod operation;
 pub mod own_egress;

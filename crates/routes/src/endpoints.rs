@@ -1,7 +1,8 @@
 //! Who is behind a backend: addresses of pods.
 //!
 //! Enters: every object that was read. Leaves: addresses for each [`Target`]. Of a Service they are those of its
-//! EndpointSlices, or without any those of the pods it selects; of an InferencePool, those of the pods it selects. Does
+//! EndpointSlices, or without any those of the pods it selects; of an InferencePool, those of the pods it selects. Guarantees:
+//! none is where a cloud hands out credentials: whoever may write an EndpointSlice would have the gateway ask for its own. Does
 //! not: follow what changes; another set is built then. Does not ask an endpoint picker, the gateway does.
 
 use crate::rule::{Resource, Target};
@@ -20,6 +21,8 @@ pub struct Endpoints {
     pools: HashMap<Resource, Vec<SocketAddr>>,
     /// Backends that have more endpoints than are asked.
     cut: Vec<String>,
+    /// Endpoints that are nobody's to ask.
+    barred: BTreeSet<String>,
 }
 
 type Slices<'o> = HashMap<Resource, Vec<&'o crds::EndpointSlice>>;
@@ -84,11 +87,16 @@ impl Endpoints {
         &self.cut
     }
 
+    /// Endpoints of backends that are not asked, for clouds hand out credentials there: backend and address.
+    pub fn barred(&self) -> impl Iterator<Item = &str> {
+        self.barred.iter().map(String::as_str)
+    }
+
     fn add_service(&mut self, service: &Service, slices: &Slices<'_>, pods: &Pods<'_>) {
         let resource = resource(&service.meta);
         let slices = slices.get(&resource);
         for port in service.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
-            let found: BTreeSet<SocketAddr> = match slices {
+            let mut found: BTreeSet<SocketAddr> = match slices {
                 Some(slices) => {
                     let name = port.name.as_deref().unwrap_or_default();
                     slices.iter().flat_map(|slice| of_slice(slice, name)).collect()
@@ -98,6 +106,15 @@ impl Endpoints {
                     selected.flat_map(|pod| of_pod(pod, number(pod, &port.target))).collect()
                 }
             };
+            found.retain(|endpoint| {
+                let is_barred =
+                    policy::metadata::asked(endpoint.ip(), policy::Protocol::TCP, endpoint.port()).is_some();
+                if is_barred && self.barred.len() < MOST_ENDPOINTS {
+                    self.barred
+                        .insert(format!("Service {}/{}: {endpoint}", resource.namespace, resource.name));
+                }
+                !is_barred
+            });
             if found.len() > MOST_ENDPOINTS {
                 self.cut.push(format!("Service {}/{} port {}", resource.namespace, resource.name, port.port));
             }
@@ -183,6 +200,7 @@ impl<'o> Pods<'o> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use policy::metadata::At;
 
     const OBJECTS: &str = "
 {apiVersion: v1, kind: Service, metadata: {name: sliced, namespace: x}, spec: {selector: {app: a}, ports: [{name: web, port: 80}]}}
@@ -226,6 +244,36 @@ mod tests {
         ] {
             let found: Vec<String> = endpoints.of(&target).iter().map(ToString::to_string).collect();
             assert_eq!(found, expected, "{target:?}");
+        }
+    }
+
+    #[test]
+    fn no_endpoint_is_where_a_cloud_hands_out_credentials() {
+        for place in policy::metadata::PLACES {
+            let ports: &[u16] = match place.ports {
+                At::EveryPort => &[8080],
+                At::Tcp(ports) => ports,
+            };
+            for port in ports {
+                let text = format!(
+                    "
+{{apiVersion: v1, kind: Service, metadata: {{name: s, namespace: x}}, spec: {{ports: [{{name: web, port: 80}}]}}}}
+---
+{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: s1, namespace: x, labels: {{kubernetes.io/service-name: s}}}},
+ addressType: {}, ports: [{{name: web, port: {port}}}], endpoints: [{{addresses: [\"{}\"]}}]}}
+",
+                    if place.address.is_ipv4() { "IPv4" } else { "IPv6" },
+                    place.address
+                );
+                let read = crds::read_objects("t.yaml", text.as_bytes());
+                assert!(read.diagnostics.is_empty(), "{:?}", read.diagnostics);
+                let endpoints = Endpoints::build(&read.objects);
+                let service = Resource { namespace: "x".into(), name: "s".into() };
+                let found = endpoints.of(&Target::Service { service, port: 80, is_h2: false });
+                assert!(found.is_empty(), "{found:?}");
+                let told = format!("Service x/s: {}", SocketAddr::new(place.address, *port));
+                assert_eq!(endpoints.barred().collect::<Vec<_>>(), [told]);
+            }
         }
     }
 }

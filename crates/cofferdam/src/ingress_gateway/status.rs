@@ -60,6 +60,7 @@ pub(super) fn faults(
         | ConfigError::TooMany(_)
         | ConfigError::Backend { .. }
         | ConfigError::Endpoints(_)
+        | ConfigError::Barred(_)
         | ConfigError::Tls(_)
         | ConfigError::Listen { .. } => None,
     });

@@ -3,7 +3,8 @@
 //! Enters: identity slices, and the world of this cluster. Leaves: namespaces called `ml@west` and their pods in that world; and
 //! what was claimed and is not believed.
 //! Guarantees: nothing is taken of a namespace that the namespace of the same name here does not import; a pod that claims an
-//! address of this cluster, or one that another claims too, is nobody, and both sides are named.
+//! address of this cluster, one where a cloud hands out credentials, or one that another claims too, is nobody, and both sides are
+//! named.
 //! Does not: know how long a cluster was silent; whoever does says so in the slice.
 
 use super::{NAME_LABEL, Sorted};
@@ -215,7 +216,7 @@ fn claims<'s>(slices: &[&'s WrittenSlice]) -> Vec<Claim<'s>> {
     claims
 }
 
-/// What is this cluster's is nobody's elsewhere.
+/// What is this cluster's, or its cloud's, is nobody's elsewhere.
 fn refuse_own(context: &mut Context, sorted: &Sorted<'_>, world: &World, claims: &mut [Claim<'_>]) {
     let mut own: HashMap<IpAddr, String> = HashMap::new();
     for node in world.nodes.values() {
@@ -234,7 +235,12 @@ fn refuse_own(context: &mut Context, sorted: &Sorted<'_>, world: &World, claims:
             let (network, node) = networks.iter().find(|(network, _)| network.contains(address))?;
             Some(format!("the pods' network {network} of node {node}"))
         };
-        own.get(address).cloned().or_else(of_network)
+        // A rule that allows such a pod would open it.
+        let of_cloud = || {
+            let place = policy::metadata::at(*address)?;
+            Some(format!("the metadata service of {}", place.providers))
+        };
+        own.get(address).cloned().or_else(of_network).or_else(of_cloud)
     };
     let mut refused = Overlaps::default();
     for claim in claims {

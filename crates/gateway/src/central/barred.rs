@@ -22,33 +22,30 @@ const UNROUTED: [(Ipv4Addr, u8); 4] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),
 ];
 
-/// Metadata services that are not at link-local addresses: of Azure, Alibaba Cloud and Oracle Cloud.
-const METADATA_V4: [Ipv4Addr; 3] =
-    [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192)];
-/// Those of AWS, which keeps the network for services of the machine, and of Google Cloud.
-const METADATA_V6: [(Ipv6Addr, u8); 2] = [
-    (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32),
-    (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128),
-];
+/// AWS keeps this network for services of the machine: besides metadata, its clock and its resolver.
+const OF_AWS: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32);
 
-/// Whether an address is another one on each machine: loopback, link-local, all or none of them, and where clouds serve a
-/// machine its credentials.
+/// Whether an address is another one on each machine: loopback, link-local, all or none of them, and where clouds hand out
+/// credentials ([`policy::metadata`]), at whatever port: even Azure's DNS answers a gateway for the gateway's own place.
 pub(crate) fn is_of_machine(address: IpAddr) -> bool {
-    match plain(address) {
+    let address = plain(address);
+    if policy::metadata::at(address).is_some() {
+        return true;
+    }
+    match address {
         IpAddr::V4(it) => {
             it.is_loopback()
                 || it.is_link_local()
                 || it.is_multicast()
                 || it.is_broadcast()
                 || it.octets().first() == Some(&0)
-                || METADATA_V4.contains(&it)
         }
         IpAddr::V6(it) => {
             it.is_loopback()
                 || it.is_unspecified()
                 || it.is_multicast()
                 || it.is_unicast_link_local()
-                || METADATA_V6.iter().any(|(network, length)| within(it.into(), (*network).into(), *length))
+                || within(it.into(), OF_AWS.0.into(), OF_AWS.1)
         }
     }
 }
@@ -144,12 +141,8 @@ mod tests {
             ("127.9.9.9", Needs::Barred),
             ("0.0.0.0", Needs::Barred),
             ("0.1.2.3", Needs::Barred),
-            ("169.254.169.254", Needs::Barred),
-            ("168.63.129.16", Needs::Barred),
-            ("100.100.100.200", Needs::Barred),
-            ("192.0.0.192", Needs::Barred),
-            ("fd00:ec2::254", Needs::Barred),
-            ("fd20:ce::254", Needs::Barred),
+            ("169.254.1.1", Needs::Barred),
+            ("fd00:ec2::253", Needs::Barred),
             ("::ffff:192.0.2.1", Needs::Barred),
             ("::ffff:10.8.0.1", Needs::Barred),
             ("224.0.0.1", Needs::Barred),
@@ -168,5 +161,17 @@ mod tests {
             assert_eq!(bar.needs(SocketAddr::new(address(text), 443)), needs, "{text}");
         }
         assert_eq!(bar.needs(SocketAddr::new(address("192.0.2.1"), 0)), Needs::Barred);
+    }
+
+    #[test]
+    fn nobody_is_connected_to_metadata_even_where_its_network_was_listed() {
+        let everything = ["0.0.0.0/0", "::/0"].map(|network| network.parse::<IpNet>().unwrap());
+        let bar = Bar { inside: HashSet::new(), private: everything.into() };
+        for place in policy::metadata::PLACES {
+            for port in [53, 80, 443] {
+                let to = SocketAddr::new(place.address, port);
+                assert_eq!(bar.needs(to), Needs::Barred, "{to}");
+            }
+        }
     }
 }
