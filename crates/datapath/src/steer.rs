@@ -422,9 +422,10 @@ fn held() -> Vec<Rule> {
 /// What a pod sends by a connection that no listener has: it was opened before its pair was steered, or slipped through while
 /// that began, or the gateway ended it. The listener knows no such connection either, and has the kernel reset it.
 fn astray(family: Family, to: Option<SocketAddr>) -> Vec<Rule> {
-    let port = of_ends(family.only(), family).payload(Base::Transport, 2, 2, after(family, 0));
+    let tcp = || of_protocol(family.only(), Protocol::TCP);
+    let port = of_ends(tcp(), family).payload(Base::Transport, 2, 2, after(family, 0));
     let open = port.found(beside(family), A).end(End::Accept);
-    [open].into_iter().chain(hand_or_drop(Rule::new(), family, to)).collect()
+    [open].into_iter().chain(hand_or_drop(tcp(), family, to)).collect()
 }
 
 /// What is led to a Service of the cluster.
