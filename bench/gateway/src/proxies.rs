@@ -603,7 +603,7 @@ fn state(to: SocketAddr, name: &str, facts: RuleFacts) -> Result<State> {
     };
     let named = Named { row: row(Verdict::Allow, 17), is_live: true };
     let names = [(DnsName::parse(name)?, named)].into();
-    let bound = Bound { names, unnamed: row(Verdict::Deny, 16) };
+    let bound = Bound { names, unnamed: row(Verdict::Deny, 16), adds: false };
     let rules: HashMap<_, _> = [(RuleId(17), Arc::new(facts))].into();
     let mut state = State { rules: Rules { tls_ports: [].into(), ..Rules::default() }, ..State::default() };
     for pod in 0..1000_u32 {

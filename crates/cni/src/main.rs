@@ -22,7 +22,12 @@ fn main() -> ExitCode {
     let mut input = String::new();
     let read = std::io::stdin().take(LIMIT).read_to_string(&mut input);
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let call = Call { command: variable("CNI_COMMAND"), arguments: variable("CNI_ARGS"), input };
+    let call = Call {
+        command: variable("CNI_COMMAND"),
+        container: variable("CNI_CONTAINERID"),
+        arguments: variable("CNI_ARGS"),
+        input,
+    };
     let answered =
         read.map_err(|error| Failure::input(error.to_string())).and_then(|_| plugin::answer(&call));
     let (text, code) = match answered {

@@ -19,6 +19,8 @@ const MAX_ANSWER: u64 = 64 << 10;
 pub struct Call {
     /// `CNI_COMMAND`.
     pub command: String,
+    /// `CNI_CONTAINERID`: of the pod's sandbox. A pod that comes again, by the same name or as the same pod, has another.
+    pub container: String,
     /// `CNI_ARGS`: `NAME=VALUE;…`.
     pub arguments: String,
     /// Standard input: the configuration.
@@ -73,15 +75,14 @@ pub fn answer_by(call: &Call, talk: impl Fn(&str, &str) -> io::Result<String>) -
         .map_err(|error| Failure::input(format!("the configuration is no JSON: {error}")))?;
     let pod = Pod::of(&call.arguments);
     match call.command.as_str() {
-        "ADD" => add(&config, pod, talk),
+        "ADD" => add(&config, pod, &call.container, talk),
         "DEL" => {
             if let Some(pod) = pod {
+                let request = json!({ "forget": {
+                    "namespace": pod.namespace, "name": pod.name, "container": call.container,
+                } });
                 // An agent that is not there has forgotten already.
-                let _ = ask(
-                    &config,
-                    &json!({ "forget": { "namespace": pod.namespace, "name": pod.name } }),
-                    talk,
-                );
+                let _ = ask(&config, &request, talk);
             }
             Ok(String::new())
         }
@@ -109,6 +110,7 @@ impl Pod {
 fn add(
     config: &Value,
     pod: Option<Pod>,
+    container: &str,
     talk: impl Fn(&str, &str) -> io::Result<String>,
 ) -> Result<String, Failure> {
     let previous = config.get("prevResult").ok_or_else(|| {
@@ -117,8 +119,9 @@ fn add(
     let Some(pod) = pod else { return Ok(previous.to_string()) };
     let asked = match addresses(previous) {
         Some(addresses) => {
-            let request =
-                json!({ "settle": { "namespace": pod.namespace, "name": pod.name, "addresses": addresses } });
+            let request = json!({ "settle": {
+                "namespace": pod.namespace, "name": pod.name, "addresses": addresses, "container": container,
+            } });
             ask(config, &request, talk)
         }
         // An agent would find nothing that is not in force.
@@ -210,6 +213,7 @@ mod tests {
         });
         answer(&Call {
             command: command.to_owned(),
+            container: "c1".to_owned(),
             arguments: arguments.to_owned(),
             input: config.to_string(),
         })
@@ -222,8 +226,19 @@ mod tests {
         let agent = agent(&path, "{\"settled\":{\"generation\":7}}\n");
         let result: Value = serde_json::from_str(&call("ADD", &path, ARGUMENTS).unwrap()).unwrap();
         assert_eq!(result["ips"][0]["address"], "10.1.2.3/24");
-        let asked =
-            json!({ "settle": { "namespace": "shop", "name": "web", "addresses": ["10.1.2.3", "fd00::3"] } });
+        let asked = json!({ "settle": {
+            "namespace": "shop", "name": "web", "addresses": ["10.1.2.3", "fd00::3"], "container": "c1",
+        } });
+        assert_eq!(agent.join().unwrap(), asked);
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_is_forgotten_with_the_sandbox_it_had() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let agent = agent(&path, "{\"settled\":{\"generation\":7}}\n");
+        assert_eq!(call("DEL", &path, ARGUMENTS).unwrap(), "");
+        let asked = json!({ "forget": { "namespace": "shop", "name": "web", "container": "c1" } });
         assert_eq!(agent.join().unwrap(), asked);
     }
 
@@ -246,7 +261,8 @@ mod tests {
     fn a_pod_without_an_address_that_can_be_told_is_held_whatever_an_agent_says() {
         let call = |arguments: &str, ips: &Value| {
             let input = json!({ "prevResult": { "cniVersion": "1.0.0", "ips": ips } }).to_string();
-            let call = Call { command: "ADD".to_owned(), arguments: arguments.to_owned(), input };
+            let (command, arguments) = ("ADD".to_owned(), arguments.to_owned());
+            let call = Call { command, arguments, input, ..Call::default() };
             answer_by(&call, |_, _| Ok("{\"settled\":{}}".to_owned()))
         };
         assert!(call(ARGUMENTS, &json!([{ "address": "10.1.2.3/24" }])).is_ok());

@@ -19,7 +19,7 @@ use crate::respond::Responder;
 use crate::serving::{self, ServeArgs};
 use crate::up::dns::DnsArgs;
 use crate::up::enforce::Enforcer;
-use crate::up::engine::{Engine, Leader, Loaded};
+use crate::up::engine::{Engine, Leader, Loaded, Sandbox};
 use crate::up::ground::{Ground, host_name};
 use crate::up::inspection::Home;
 use crate::up::journal::Journal;
@@ -147,16 +147,17 @@ impl Source for Agent {
         None
     }
 
-    fn settle(&self, namespace: &str, name: &str, addresses: &[IpAddr]) -> Result<Generation> {
+    fn settle(&self, pod: Sandbox<'_>, addresses: &[IpAddr]) -> Result<Generation> {
         self.holds_pods.store(true, Ordering::Relaxed);
         let end = Instant::now() + SETTLE;
         loop {
             let mut engine = self.engine();
-            if engine.settle(namespace, name, addresses)? {
+            if engine.settle(pod, addresses)? {
                 return Ok(engine.in_force());
             }
             drop(engine);
             if Instant::now() >= end {
+                let Sandbox { namespace, name, .. } = pod;
                 bail!(
                     "pod {namespace}/{name} is not known on this node after {SETTLE:?}, or somebody else has its \
                      address; `cofferdam status` says whether the agent is cut off from the controller"
@@ -166,9 +167,9 @@ impl Source for Agent {
         }
     }
 
-    fn forget(&self, namespace: &str, name: &str) -> Generation {
+    fn forget(&self, pod: Sandbox<'_>) -> Generation {
         let mut engine = self.engine();
-        engine.forget(namespace, name);
+        engine.forget(pod);
         engine.in_force()
     }
 

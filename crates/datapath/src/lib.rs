@@ -21,7 +21,7 @@ pub use events::{Ended, Event, EventSource, Flow, Tally};
 pub use mark::{Judged, Tag};
 pub use nft::image::BrokenTable;
 pub use nft::{Config, NftDatapath, Suppressed};
-pub use steer::{LED_MARK, Steer, Steering};
+pub use steer::{Beside, LED_MARK, Pair, Steer, Steering};
 
 use policy::RuleId;
 use policy::table::{Row, Table};

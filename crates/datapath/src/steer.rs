@@ -2,22 +2,23 @@
 //!
 //! Enters: pods' addresses, addresses they know by name, and where listeners are. Leaves: a table of its own with
 //! `tproxy` rules behind destination translation, and a route for what they marked. Guarantees: changed in one step; what
-//! would be steered and finds no listener is dropped; a connection that a listener took stays with it; stays when the
-//! process ends. Does not: judge. What is steered comes to the input hook, where the rules judge pod and destination as
-//! ever.
+//! would be steered and finds no listener is dropped; a connection that a listener took stays with it; a TCP connection of
+//! a steered pair that none took ends, whenever and however it was opened, unless its port is open beside the gateway; stays
+//! when the process ends. Does not: judge. What is steered comes to the input hook, where the rules judge pod and destination
+//! as ever.
 //! Source: kernel documentation `networking/tproxy`, `linux/fib_rules.h`, `linux/rtnetlink.h`.
 
 use crate::error::{ApplyError, absent_is_fine};
 use crate::netlink::{ACK, Attributes, CREATE, EXCLUSIVE, Messages, REPLACE, Socket, TransactError};
 use crate::nft::adopt::table_comment;
-use crate::nft::batch::{Batch, SetSpec, Shape, delete_table};
+use crate::nft::batch::{Batch, Element, Part, SetSpec, Shape, delete_table};
 use crate::nft::expr::{Base, Compare, Ct, End, Meta, Register, Rule, Sock, state};
-use crate::nft::program::{Chain, Family};
+use crate::nft::program::{Chain, Family, after};
 use crate::nft::sets::{HashSet, Key};
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 use policy::Protocol;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 const TABLE: &str = "cofferdam_steer";
@@ -25,8 +26,17 @@ const PODS4: &str = "pods4";
 const PODS6: &str = "pods6";
 const NAMED4: &str = "named4";
 const NAMED6: &str = "named6";
+/// Pairs whose TCP goes to the gateway only, but for ports that are listed.
+const ONLY4: &str = "only4";
+const ONLY6: &str = "only6";
+/// Those ports, with their pairs.
+const BESIDE4: &str = "beside4";
+const BESIDE6: &str = "beside6";
 /// Where packets of TCP connections are looked at that are not steered as such.
 const HELD: &str = "held";
+/// Where packets of TCP connections of a pair end up that no listener has.
+const STRAY4: &str = "stray4";
+const STRAY6: &str = "stray6";
 /// Where packets of this machine's own sockets are looked at.
 const OUTPUT: &str = "output";
 const HOOK_PREROUTING: u32 = 0;
@@ -68,8 +78,35 @@ pub struct Steer {
     /// what would be steered is dropped.
     pub gateway: Vec<SocketAddr>,
     /// From a pod to an address that it knows by name: new TCP connections, and UDP datagrams to port 443, go to the
-    /// gateway. Pairs of two families are skipped.
-    pub named: BTreeSet<(IpAddr, IpAddr)>,
+    /// gateway, and TCP connections that were opened past it end unless their port is open beside it. Pairs of two families
+    /// are skipped.
+    pub named: BTreeMap<Pair, Beside>,
+}
+
+/// A pod's address, and another.
+pub type Pair = (IpAddr, IpAddr);
+
+/// TCP ports that policy leaves open from a pod to an address whatever its name. Connections to these that were opened
+/// before the pair was steered go on past the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// These, and no others.
+    Ports(BTreeSet<u16>),
+    /// All, or too many to list.
+    Any,
+}
+
+impl Beside {
+    /// No port.
+    pub const NOTHING: Self = Self::Ports(BTreeSet::new());
+
+    /// The ports, if they are listed.
+    fn listed(&self) -> Option<&BTreeSet<u16>> {
+        match self {
+            Self::Ports(ports) => Some(ports),
+            Self::Any => None,
+        }
+    }
 }
 
 /// Steering in one network namespace.
@@ -83,8 +120,8 @@ pub struct Steering {
 /// Pairs that come and go.
 #[derive(Debug, Default)]
 pub(crate) struct PairChange {
-    gone: BTreeSet<(IpAddr, IpAddr)>,
-    new: BTreeSet<(IpAddr, IpAddr)>,
+    gone: BTreeMap<Pair, Beside>,
+    new: BTreeMap<Pair, Beside>,
 }
 
 impl PairChange {
@@ -94,8 +131,12 @@ impl PairChange {
 
     pub(crate) fn write(&self, batch: &mut Batch) {
         for family in Family::BOTH {
-            batch.remove(TABLE, named(family), keys_of(&self.gone, family).iter().map(Key::element));
-            batch.add(TABLE, named(family), keys_of(&self.new, family).iter().map(Key::element));
+            for (set, keys) in Keys::of(&self.gone, family).by_set(family) {
+                batch.remove(TABLE, set, keys.iter().map(|key| element(key)));
+            }
+            for (set, keys) in Keys::of(&self.new, family).by_set(family) {
+                batch.add(TABLE, set, keys.iter().map(|key| element(key)));
+            }
         }
     }
 }
@@ -128,13 +169,19 @@ impl Steering {
         }
         let mut batch = Batch::new(self.netfilter.messages());
         batch.replace_table(TABLE, "steers pods' DNS and named connections to the node's proxies");
-        for (name, set) in [
-            (PODS4, HashSet::Endpoints4),
-            (PODS6, HashSet::Endpoints6),
-            (NAMED4, HashSet::Bound4),
-            (NAMED6, HashSet::Bound6),
+        let [beside4, beside6]: [&'static [Part]; 2] =
+            [&[Part::Ipv4, Part::Ipv4, Part::Number], &[Part::Ipv6, Part::Ipv6, Part::Number]];
+        for (name, key) in [
+            (PODS4, HashSet::Endpoints4.key()),
+            (PODS6, HashSet::Endpoints6.key()),
+            (NAMED4, HashSet::Bound4.key()),
+            (NAMED6, HashSet::Bound6.key()),
+            (ONLY4, HashSet::Bound4.key()),
+            (ONLY6, HashSet::Bound6.key()),
+            (BESIDE4, beside4),
+            (BESIDE6, beside6),
         ] {
-            batch.new_set(TABLE, SetSpec { name, key: set.key(), map: false, shape: Shape::Hash });
+            batch.new_set(TABLE, SetSpec { name, key, map: false, shape: Shape::Hash });
         }
         let chains = chains(wanted);
         for chain in &chains {
@@ -149,8 +196,9 @@ impl Steering {
             let of_family = wanted.pods.iter().filter(|it| family.has(**it));
             let keys: Vec<_> = of_family.map(|it| Key::address(*it)).collect();
             batch.add(TABLE, pods(family), keys.iter().map(Key::element));
-            let keys = keys_of(&wanted.named, family);
-            batch.add(TABLE, named(family), keys.iter().map(Key::element));
+            for (set, keys) in Keys::of(&wanted.named, family).by_set(family) {
+                batch.add(TABLE, set, keys.iter().map(|key| element(key)));
+            }
         }
         self.commit(batch)?;
         self.in_force = Some(wanted.clone());
@@ -166,15 +214,11 @@ impl Steering {
     }
 
     /// Has connections of more pairs go to the gateway, and of fewer, in one step; all else stays. A pair in both is
-    /// steered. Pairs that are steered already, or not, cost nothing.
+    /// steered. Pairs that are steered so already, or not, cost nothing.
     ///
     /// # Errors
     /// Nothing changed. [`ApplyError::NotInstalled`]: nothing was steered yet by this process.
-    pub fn steer_pairs(
-        &mut self,
-        more: &[(IpAddr, IpAddr)],
-        fewer: &[(IpAddr, IpAddr)],
-    ) -> Result<(), ApplyError> {
+    pub fn steer_pairs(&mut self, more: &[(Pair, Beside)], fewer: &[Pair]) -> Result<(), ApplyError> {
         let change = self.change(more, fewer)?;
         if !change.is_empty() {
             let mut batch = Batch::new(self.netfilter.messages());
@@ -186,26 +230,25 @@ impl Steering {
     }
 
     /// What [`Self::steer_pairs`] changes.
-    pub(crate) fn change(
-        &self,
-        more: &[(IpAddr, IpAddr)],
-        fewer: &[(IpAddr, IpAddr)],
-    ) -> Result<PairChange, ApplyError> {
+    pub(crate) fn change(&self, more: &[(Pair, Beside)], fewer: &[Pair]) -> Result<PairChange, ApplyError> {
         if more.is_empty() && fewer.is_empty() {
             return Ok(PairChange::default());
         }
         let Some(steer) = &self.in_force else { return Err(ApplyError::NotInstalled) };
-        let more: BTreeSet<_> = more.iter().copied().collect();
-        let gone: BTreeSet<_> =
-            fewer.iter().copied().filter(|pair| steer.named.contains(pair) && !more.contains(pair)).collect();
-        let new: BTreeSet<_> = more.into_iter().filter(|pair| !steer.named.contains(pair)).collect();
+        let mut new: BTreeMap<Pair, Beside> = more.iter().cloned().collect();
+        let ended = fewer.iter().filter(|pair| !new.contains_key(*pair));
+        let held = |pair: &Pair| steer.named.get(pair).map(|beside| (*pair, beside.clone()));
+        let mut gone: BTreeMap<Pair, Beside> = ended.filter_map(held).collect();
+        new.retain(|pair, beside| steer.named.get(pair) != Some(beside));
+        // Those of which other ports are open beside the gateway from now on.
+        gone.extend(new.keys().filter_map(held));
         Ok(PairChange { gone, new })
     }
 
     /// The kernel took a change.
     pub(crate) fn note(&mut self, change: PairChange) {
         if let Some(steer) = &mut self.in_force {
-            for pair in &change.gone {
+            for pair in change.gone.keys() {
                 steer.named.remove(pair);
             }
             steer.named.extend(change.new);
@@ -275,10 +318,59 @@ fn named(family: Family) -> &'static str {
     }
 }
 
-/// Keys of the pairs whose two addresses are of this family.
-fn keys_of(pairs: &BTreeSet<(IpAddr, IpAddr)>, family: Family) -> Vec<Key> {
-    let of_family = pairs.iter().filter(|(from, to)| family.has(*from) && family.has(*to));
-    of_family.map(|(from, to)| Key::pair(*from, *to)).collect()
+fn only(family: Family) -> &'static str {
+    match family {
+        Family::V4 => ONLY4,
+        Family::V6 => ONLY6,
+    }
+}
+
+fn beside(family: Family) -> &'static str {
+    match family {
+        Family::V4 => BESIDE4,
+        Family::V6 => BESIDE6,
+    }
+}
+
+fn stray(family: Family) -> &'static str {
+    match family {
+        Family::V4 => STRAY4,
+        Family::V6 => STRAY6,
+    }
+}
+
+/// What the sets have of pairs whose two addresses are of one family.
+#[derive(Debug, Default)]
+struct Keys {
+    named: Vec<Vec<u8>>,
+    only: Vec<Vec<u8>>,
+    beside: Vec<Vec<u8>>,
+}
+
+impl Keys {
+    fn of(pairs: &BTreeMap<Pair, Beside>, family: Family) -> Self {
+        let mut keys = Self::default();
+        let of_family = pairs.iter().filter(|((from, to), _)| family.has(*from) && family.has(*to));
+        for ((from, to), open) in of_family {
+            let pair = Key::pair(*from, *to).bytes().to_vec();
+            if let Some(ports) = open.listed() {
+                // A register begins with the port, and ends with nothing.
+                let with = |port: &u16| [pair.as_slice(), &port.to_be_bytes(), &[0; 2]].concat();
+                keys.beside.extend(ports.iter().map(with));
+                keys.only.push(pair.clone());
+            }
+            keys.named.push(pair);
+        }
+        keys
+    }
+
+    fn by_set(self, family: Family) -> [(&'static str, Vec<Vec<u8>>); 3] {
+        [(named(family), self.named), (only(family), self.only), (beside(family), self.beside)]
+    }
+}
+
+fn element(key: &[u8]) -> Element<'_> {
+    Element { key, value: None, end: false }
 }
 
 fn chains(wanted: &Steer) -> Vec<Chain> {
@@ -305,6 +397,12 @@ fn chains(wanted: &Steer) -> Vec<Chain> {
         chains.push(Chain { name: HELD.to_owned(), hook: None, rules: held() });
         chains.push(Chain { name: OUTPUT.to_owned(), hook: Some(HOOK_OUTPUT), rules: vec![led_inside()] });
     }
+    for family in Family::BOTH {
+        let opened = opened_by_source(of_protocol(family.only(), Protocol::TCP));
+        rules.push(of_ends(opened, family).found(only(family), A).end(End::Goto(stray(family))));
+        let to = listener(&wanted.gateway, family);
+        chains.push(Chain { name: stray(family).to_owned(), hook: None, rules: astray(family, to) });
+    }
     chains.push(Chain { name: "prerouting".to_owned(), hook: Some(HOOK_PREROUTING), rules });
     chains
 }
@@ -319,6 +417,15 @@ fn held() -> Vec<Rule> {
         is(Sock::Wildcard).end(End::Return),
         accept_marked(is(Sock::Transparent)),
     ]
+}
+
+/// What a pod sends by a connection that no listener has: it was opened before its pair was steered, or slipped through while
+/// that began, or the gateway ended it. The listener knows no such connection either, and has the kernel reset it.
+fn astray(family: Family, to: Option<SocketAddr>) -> Vec<Rule> {
+    let tcp = || of_protocol(family.only(), Protocol::TCP);
+    let port = of_ends(tcp(), family).payload(Base::Transport, 2, 2, after(family, 0));
+    let open = port.found(beside(family), A).end(End::Accept);
+    [open].into_iter().chain(hand_or_drop(tcp(), family, to)).collect()
 }
 
 /// What is led to a Service of the cluster.
@@ -375,8 +482,17 @@ fn asking(rule: Rule) -> Rule {
 }
 
 fn of_pair(rule: Rule, family: Family) -> Rule {
+    of_ends(rule, family).found(named(family), A)
+}
+
+fn of_ends(rule: Rule, family: Family) -> Rule {
     let from = family.header_source(rule, A);
-    family.header_destination(from, family.second()).found(named(family), A)
+    family.header_destination(from, family.second())
+}
+
+/// Not an answer to who opened the connection: pods answer addresses that they know by name, too.
+fn opened_by_source(rule: Rule) -> Rule {
+    rule.ct(Ct::Direction, A).compare(A, Compare::Equal, &[0])
 }
 
 /// `ip rule` that looks up marked packets in the table. `struct fib_rule_hdr` has the table at byte 4, the action at 7.

@@ -9,7 +9,7 @@
 )]
 
 use crate::support::*;
-use datapath::{ApplyError, Binding, Config, Datapath, Span, Steer, Steering};
+use datapath::{ApplyError, Beside, Binding, Config, Datapath, Pair, Span, Steer, Steering};
 use nix::sys::socket::sockopt::{Ipv4OrigDstAddr, Ipv6OrigDstAddr, ReuseAddr, SendTimeout};
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6,
@@ -18,6 +18,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use policy::Protocol;
 use policy::table::Row;
+use std::collections::BTreeMap;
 use std::io::{IoSliceMut, Read, Write};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -162,6 +163,11 @@ fn pairs() -> [(IpAddr, IpAddr); 2] {
     [(v4(0), v4(1)), (v6(0), v6(1))]
 }
 
+/// The pairs, with what is open beside the gateway.
+fn steered(beside: &Beside) -> [(Pair, Beside); 2] {
+    pairs().map(|pair| (pair, beside.clone()))
+}
+
 fn steering(lab: &Lab) -> Steering {
     lab.node.inside(|| Steering::open().unwrap())
 }
@@ -175,7 +181,8 @@ fn kernel_hands_named_connections_to_the_gateway_and_no_others() {
     let gateway = Gateway::new(&lab);
     let mut steering = steering(&lab);
     // Of two families, as nothing can be.
-    let named = pairs().into_iter().chain([(v4(0), v6(1)), (v6(0), v4(1))]).collect();
+    let unlike = [(v4(0), v6(1)), (v6(0), v4(1))].map(|pair| (pair, Beside::NOTHING));
+    let named = steered(&Beside::NOTHING).into_iter().chain(unlike).collect();
     steering.steer(&Steer { gateway: listening().to_vec(), named, ..Steer::default() }).unwrap();
     for to in [v4(1), v6(1)] {
         for port in [80, PORT] {
@@ -218,7 +225,7 @@ fn kernel_hands_a_connection_between_the_ports_of_one_that_the_pod_closed_to_the
     let lab = served();
     let gateway = Gateway::new(&lab);
     let mut steering = steering(&lab);
-    let named = pairs().into();
+    let named = steered(&Beside::NOTHING).into();
     steering.steer(&Steer { gateway: listening().to_vec(), named, ..Steer::default() }).unwrap();
     // The pod's own kernel gives a port again a second after that.
     lab.pods[0].must("sysctl -qw net.ipv4.tcp_tw_reuse=1");
@@ -239,14 +246,15 @@ fn kernel_hands_a_connection_between_the_ports_of_one_that_the_pod_closed_to_the
 }
 
 #[test]
-fn kernel_keeps_open_connections_where_they_are_when_pairs_change() {
+fn kernel_keeps_connections_that_may_stay_where_they_are_when_pairs_change() {
     if !privileged() {
         return;
     }
     let lab = served();
     let _gateway = Gateway::new(&lab);
     let mut steering = steering(&lab);
-    assert_eq!(steering.steer_pairs(&pairs(), &[]), Err(ApplyError::NotInstalled));
+    let named = steered(&Beside::Any);
+    assert_eq!(steering.steer_pairs(&named, &[]), Err(ApplyError::NotInstalled));
     steering.steer(&Steer { gateway: listening().to_vec(), ..Steer::default() }).unwrap();
     let connect = || pairs().map(|(_, to)| open(&lab.pods[0], to, PORT).unwrap());
     let answers = |streams: &mut [TcpStream; 2]| streams.each_mut().map(answer);
@@ -256,7 +264,8 @@ fn kernel_keeps_open_connections_where_they_are_when_pairs_change() {
     for round in 0..2 {
         // What is so already changes nothing.
         for _ in 0..2 {
-            steering.steer_pairs(&[pairs()[0], pairs()[1], unlike], &[]).unwrap();
+            let unlike = (unlike, Beside::Any);
+            steering.steer_pairs(&[named[0].clone(), named[1].clone(), unlike], &[]).unwrap();
         }
         let mut held = connect();
         assert_eq!(answers(&mut held), [Answer::Gateway, Answer::Gateway], "round {round}");
@@ -272,7 +281,7 @@ fn kernel_keeps_open_connections_where_they_are_when_pairs_change() {
         assert_eq!(answers(&mut held), [Answer::Gateway, Answer::Gateway]);
         assert_eq!(answers(&mut direct), [Answer::Peer, Answer::Peer]);
     }
-    steering.steer_pairs(&pairs()[..1], &pairs()).unwrap();
+    steering.steer_pairs(&named[..1], &pairs()).unwrap();
     assert_eq!(answers(&mut connect()), [Answer::Gateway, Answer::Peer], "more goes before fewer");
     steering.steer(&Steer { gateway: listening().to_vec(), ..Steer::default() }).unwrap();
     assert_eq!(answers(&mut connect()), [Answer::Peer, Answer::Peer], "what pairs changed is known");
@@ -298,22 +307,23 @@ fn kernel_opens_a_name_and_leads_to_the_gateway_in_one_step_or_not_at_all() {
     let web = |port| Row { otherwise: deny(30), cells: vec![cell(Protocol::TCP, port, port, allow(31))] };
     let asked = |port| to.map(|to| asked(&lab.pods[0], to, port));
     let nobody = [const { Answer::Nobody }; 2];
+    let named = steered(&Beside::NOTHING);
 
-    let refused = datapath.bind_steered(&bind(Some(web(80))), &mut steering, &pairs(), &[]);
+    let refused = datapath.bind_steered(&bind(Some(web(80))), &mut steering, &named, &[]);
     assert_eq!(refused, Err(ApplyError::NotInstalled), "nothing is steered by this process yet");
     assert_eq!(asked(80), nobody, "so nothing was opened");
 
     steering.steer(&Steer { gateway: listening().to_vec(), ..Steer::default() }).unwrap();
-    datapath.bind_steered(&bind(Some(web(80))), &mut steering, &pairs(), &[]).unwrap();
+    datapath.bind_steered(&bind(Some(web(80))), &mut steering, &named, &[]).unwrap();
     assert_eq!(asked(80), [Answer::Gateway, Answer::Gateway]);
     assert_eq!(asked(443), nobody);
     // What is so already changes nothing.
-    datapath.bind_steered(&bind(Some(web(80))), &mut steering, &pairs(), &[]).unwrap();
+    datapath.bind_steered(&bind(Some(web(80))), &mut steering, &named, &[]).unwrap();
     datapath.bind_steered(&[], &mut steering, &[], &pairs()[1..]).unwrap();
     assert_eq!(asked(80), [Answer::Gateway, Answer::Peer]);
     // A row that takes something away: the state in force is left for another.
     let before = datapath.tag();
-    datapath.bind_steered(&bind(Some(web(443))), &mut steering, &pairs()[1..], &pairs()[..1]).unwrap();
+    datapath.bind_steered(&bind(Some(web(443))), &mut steering, &named[1..], &pairs()[..1]).unwrap();
     assert_ne!(datapath.tag(), before);
     assert_eq!(asked(80), nobody);
     assert_eq!(asked(443), [Answer::Peer, Answer::Gateway]);
@@ -321,6 +331,72 @@ fn kernel_opens_a_name_and_leads_to_the_gateway_in_one_step_or_not_at_all() {
     lab.node.must("nft delete table inet cofferdam_steer");
     datapath.bind_steered(&bind(None), &mut steering, &[], &pairs()).unwrap_err();
     assert_eq!(asked(443), nobody);
+}
+
+/// Whether the connection was reset. What comes by it meanwhile is no end.
+fn is_reset(stream: &mut TcpStream) -> bool {
+    stream.set_read_timeout(Some(SILENCE)).unwrap();
+    stream.read(&mut [0; 4]).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+}
+
+#[test]
+fn kernel_ends_what_a_policy_cut_when_its_address_gets_a_name_and_keeps_what_was_allowed_all_along() {
+    if !privileged() {
+        return;
+    }
+    let mut lab = served();
+    lab.serve(0, 80);
+    lab.serve(2, 443);
+    let _gateway = Gateway::new(&lab);
+    let mut datapath = lab.datapath(Config::default());
+    let mut steering = steering(&lab);
+    steering.steer(&Steer { gateway: listening().to_vec(), ..Steer::default() }).unwrap();
+    let connect = |port| pairs().map(|(_, to)| open(&lab.pods[0], to, port).unwrap());
+    let (mut cut, mut quiet, mut beside) = (connect(80), connect(80), connect(443));
+    // Never steered.
+    let mut far = [v4(2), v6(2)].map(|to| open(&lab.pods[0], to, 443).unwrap());
+    let answers = |streams: &mut [TcpStream; 2]| streams.each_mut().map(answer);
+    let (peer, nobody) = ([const { Answer::Peer }; 2], [const { Answer::Nobody }; 2]);
+    for streams in [&mut cut, &mut quiet, &mut beside, &mut far] {
+        assert_eq!(answers(streams), peer);
+    }
+    let mut tables = Tables::new(3);
+    let networks = vec![cell(Protocol::TCP, 443, 443, allow(32))];
+    tables.egress(0).otherwise = tables.row(deny(30), networks);
+    let _ = datapath.apply(&tables.table).unwrap();
+    assert_eq!(answers(&mut cut), nobody);
+
+    let only = steered(&Beside::Ports([443].into()));
+    // The second takes something away: every connection is judged again, by what the name allows.
+    for last in [444, 443] {
+        let cells = vec![cell(Protocol::TCP, 80, 80, allow(31)), cell(Protocol::TCP, 443, last, allow(32))];
+        let row = Some(Arc::new(Row { otherwise: deny(30), cells }));
+        let bind = |(from, to)| Binding { from, to, span: Span::Live, row: row.clone() };
+        datapath.bind_steered(&pairs().map(bind), &mut steering, &only, &[]).unwrap();
+    }
+    assert_eq!(answers(&mut connect(80)), [Answer::Gateway, Answer::Gateway]);
+    assert_eq!(answers(&mut quiet), nobody, "allowed by the name, but opened past the gateway");
+    for stream in &mut cut {
+        assert!(eventually(|| is_reset(stream)), "whoever sends learns that the connection is gone");
+    }
+    for streams in [&mut beside, &mut far] {
+        assert_eq!(answers(streams), peer, "networks allowed it all along");
+    }
+    for to in [v4(0), v6(0)] {
+        assert_eq!(asked(&lab.pods[1], to, 80), Answer::Peer, "the pod answers who has the name");
+    }
+
+    // What slips through while a pair is not steered is allowed by its mark, and ends nonetheless.
+    steering.steer_pairs(&[], &pairs()).unwrap();
+    let mut slipped = connect(80);
+    assert_eq!(answers(&mut slipped), peer);
+    for stays in [Beside::Any, Beside::Ports([80].into())] {
+        steering.steer_pairs(&steered(&stays), &[]).unwrap();
+        assert_eq!(answers(&mut slipped), peer, "{stays:?}");
+    }
+    steering.steer_pairs(&only, &[]).unwrap();
+    assert_eq!(answers(&mut slipped), nobody);
+    assert_eq!(answers(&mut beside), peer);
 }
 
 #[test]
@@ -331,7 +407,7 @@ fn kernel_drops_named_connections_without_a_gateway() {
     let lab = served();
     let mut steering = steering(&lab);
     let mut before = pairs().map(|(_, to)| open(&lab.pods[0], to, 80).unwrap());
-    let named: std::collections::BTreeSet<_> = pairs().into();
+    let named: BTreeMap<_, _> = steered(&Beside::Any).into();
     for gateway in [vec![], listening().to_vec()] {
         steering.steer(&Steer { gateway, named: named.clone(), ..Steer::default() }).unwrap();
         for (stream, (_, to)) in before.iter_mut().zip(pairs()) {

@@ -151,6 +151,9 @@ impl<'de> Deserialize<'de> for KeyFrame {
 pub(crate) struct Bindings {
     rows: Vec<Arc<Row>>,
     all: Vec<BoundFrame>,
+    /// Those whose names come beside what is bound. A proxy of an earlier version does not look here: it keeps what it knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    more: Vec<BoundFrame>,
     #[serde(skip)]
     known: HashMap<Arc<Row>, usize>,
 }
@@ -172,13 +175,15 @@ pub(crate) struct Binding {
 
 impl Bindings {
     pub(crate) fn add(&mut self, pod: IpAddr, destination: IpAddr, bound: Option<&Bound>) {
+        let adds = bound.is_some_and(|bound| bound.adds);
         let bound = bound.map(|bound| {
             let names = bound.names.iter();
             let names =
                 names.map(|(name, named)| (name.clone(), self.place(&named.row), named.is_live)).collect();
             (self.place(&bound.unnamed), names)
         });
-        self.all.push(BoundFrame { pod, destination, bound });
+        let frame = BoundFrame { pod, destination, bound };
+        if adds { self.more.push(frame) } else { self.all.push(frame) }
     }
 
     fn place(&mut self, row: &Arc<Row>) -> usize {
@@ -190,18 +195,19 @@ impl Bindings {
 
     /// All of them; an error says which row is missing.
     pub(crate) fn read(self) -> Result<Vec<Binding>, String> {
-        let Self { rows, all, .. } = self;
+        let Self { rows, all, more, .. } = self;
         let row = |place: usize| rows.get(place).cloned().ok_or_else(|| format!("there is no row {place}"));
-        let read = |frame: BoundFrame| {
+        let read = |(frame, adds): (BoundFrame, bool)| {
             let BoundFrame { pod, destination, bound } = frame;
             let bound = bound.map(|(unnamed, names)| {
                 let named = |(name, place, is_live)| Ok((name, Named { row: row(place)?, is_live }));
                 let names: Result<BTreeMap<_, _>, String> = names.into_iter().map(named).collect();
-                Ok::<_, String>(Bound { names: names?, unnamed: row(unnamed)? })
+                Ok::<_, String>(Bound { names: names?, unnamed: row(unnamed)?, adds })
             });
             Ok(Binding { pod, destination, bound: bound.transpose()? })
         };
-        all.into_iter().map(read).collect()
+        let all = all.into_iter().map(|frame| (frame, false));
+        all.chain(more.into_iter().map(|frame| (frame, true))).map(read).collect()
     }
 }
 
@@ -297,6 +303,7 @@ mod tests {
                 .map(|name| (DnsName::parse(name).unwrap(), Named { row: row(443), is_live: name < "b" }))
                 .into(),
             unnamed: row(80),
+            adds: false,
         };
         let requests = crate::RequestRule {
             names: vec![policy::DomainPattern::parse_own("**.example").unwrap()],
@@ -354,5 +361,46 @@ mod tests {
         assert!(broken.read().is_ok());
         let missing = Bindings { rows: Vec::new(), ..StateFrame::of(&state).bindings };
         assert!(missing.read().is_err());
+    }
+
+    #[test]
+    fn names_come_beside_those_that_are_bound_or_in_place_of_them() {
+        let row = |rule| {
+            Arc::new(Row {
+                otherwise: Ruling { verdict: Verdict::Deny, rule: RuleId(rule) },
+                cells: Vec::new(),
+            })
+        };
+        let named =
+            |text: &str, rule, is_live| (DnsName::parse(text).unwrap(), Named { row: row(rule), is_live });
+        let (pod, at) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let bound = |names: Vec<(DnsName, Named)>, adds| Bound {
+            names: names.into_iter().collect(),
+            unnamed: row(16),
+            adds,
+        };
+        let mut state = PodState::default();
+        let mut tell = |bound: Option<&Bound>| {
+            let mut bindings = Bindings::default();
+            bindings.add(pod, at, bound);
+            let text = serde_json::to_string(&bindings).unwrap();
+            let read: Bindings = serde_json::from_str(&text).unwrap();
+            for binding in read.read().unwrap() {
+                assert_eq!((binding.pod, binding.destination), (pod, at));
+                state.bind(at, binding.bound);
+            }
+            state.bound.get(&at).cloned()
+        };
+        let (a, b) = (named("a.io", 17, true), named("b.io", 18, true));
+        let first = bound(vec![a.clone()], true);
+        assert_eq!(tell(Some(&first)), Some(bound(vec![a.clone()], false)), "beside nothing");
+        let both = tell(Some(&bound(vec![b.clone()], true)));
+        assert_eq!(both, Some(bound(vec![a.clone(), b.clone()], false)));
+        let ended = named("a.io", 17, false);
+        let held = tell(Some(&bound(vec![ended.clone()], true)));
+        assert_eq!(held, Some(bound(vec![ended, b.clone()], false)), "a name is told anew");
+        let only = bound(vec![b], false);
+        assert_eq!(tell(Some(&only)), Some(only));
+        assert_eq!(tell(None), None);
     }
 }

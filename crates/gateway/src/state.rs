@@ -78,6 +78,8 @@ pub struct Bound {
     pub names: BTreeMap<DnsName, Named>,
     /// What policy says of the address whatever its name.
     pub unnamed: Arc<Row>,
+    /// Whether the names come beside those that are bound there already ([`PodState::bind`]), and not in place of them.
+    pub adds: bool,
 }
 
 impl Bound {
@@ -102,6 +104,23 @@ impl PodState {
     /// What is known of a rule; nothing of one that nobody told of.
     pub(crate) fn rule(&self, rule: RuleId) -> Option<&Arc<RuleFacts>> {
         self.rules.get(&rule)
+    }
+
+    /// Binds names to an address, in place of what was bound there or beside it; `None` forgets them.
+    pub fn bind(&mut self, destination: IpAddr, bound: Option<Bound>) {
+        let Some(bound) = bound else {
+            self.bound.remove(&destination);
+            return;
+        };
+        match self.bound.get_mut(&destination).filter(|_| bound.adds) {
+            Some(held) => {
+                held.names.extend(bound.names);
+                held.unnamed = bound.unnamed;
+            }
+            None => {
+                self.bound.insert(destination, Bound { adds: false, ..bound });
+            }
+        }
     }
 }
 
@@ -245,8 +264,8 @@ impl Table {
         Ok(Some(Arc::new(Inspector::new(means)?)))
     }
 
-    /// Binds names to an address for a pod, in place of what was bound there; `None` forgets them. The rules are added to
-    /// those that are known of the pod. False if the pod is unknown.
+    /// Binds names to an address for a pod, as [`PodState::bind`] does. The rules are added to those that are known of the pod.
+    /// False if the pod is unknown.
     #[must_use]
     pub fn bind(
         &self,
@@ -258,10 +277,7 @@ impl Table {
         let mut state = self.now.write().unwrap_or_else(PoisonError::into_inner);
         let Some(pod) = state.as_mut().and_then(|now| now.state.pods.get_mut(&pod)) else { return false };
         pod.rules.extend(rules);
-        match bound {
-            Some(bound) => pod.bound.insert(destination, bound),
-            None => pod.bound.remove(&destination),
-        };
+        pod.bind(destination, bound);
         true
     }
 

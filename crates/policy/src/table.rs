@@ -100,6 +100,23 @@ impl Row {
         Self { otherwise, cells }
     }
 
+    /// The ports of a protocol that are allowed here. `None`: those that no cell covers, or more than `most`.
+    #[must_use]
+    pub fn open_ports(&self, protocol: Protocol, most: usize) -> Option<BTreeSet<u16>> {
+        let mut ports = BTreeSet::new();
+        if self.otherwise.verdict == Verdict::Allow {
+            return None;
+        }
+        let allows = |cell: &&Cell| cell.protocol == protocol && cell.ruling.verdict == Verdict::Allow;
+        for cell in self.cells.iter().filter(allows) {
+            if usize::from(cell.last.saturating_sub(cell.first)) >= most.saturating_sub(ports.len()) {
+                return None;
+            }
+            ports.extend(cell.first..=cell.last);
+        }
+        Some(ports)
+    }
+
     /// Whether something is allowed here that the other row denies.
     #[must_use]
     pub fn allows_beyond(&self, other: &Self) -> bool {
@@ -336,6 +353,26 @@ mod tests {
             }
         }
         rows
+    }
+
+    #[test]
+    fn open_ports_are_listed_where_they_are_few() {
+        let ruling = |verdict, rule| Ruling { verdict, rule: RuleId(rule) };
+        let (allow, deny) = (ruling(Verdict::Allow, 16), ruling(Verdict::Deny, 17));
+        let cell = |protocol, first, last, ruling| Cell { protocol, first, last, ruling };
+        let cells = vec![
+            cell(Protocol::TCP, 21, 22, allow),
+            cell(Protocol::TCP, 80, 80, deny),
+            cell(Protocol::TCP, 443, 443, allow),
+            cell(Protocol::UDP, 53, 53, allow),
+        ];
+        let few = Row { otherwise: deny, cells };
+        assert_eq!(few.open_ports(Protocol::TCP, 3), Some([21, 22, 443].into()));
+        assert_eq!(few.open_ports(Protocol::TCP, 2), None);
+        assert_eq!(few.open_ports(Protocol::SCTP, 0), Some(BTreeSet::new()));
+        assert_eq!(Row { otherwise: allow, ..few }.open_ports(Protocol::TCP, 99_999), None);
+        let all = Row { otherwise: deny, cells: vec![cell(Protocol::TCP, 0, 65535, allow)] };
+        assert_eq!(all.open_ports(Protocol::TCP, 16), None);
     }
 
     #[test]

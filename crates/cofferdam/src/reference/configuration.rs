@@ -31,7 +31,7 @@ pub(super) fn page(program: &Command, out: &mut impl Write) -> Result<()> {
     writeln!(
         out,
         "\nThe client of the Kubernetes API reads `KUBECONFIG`, and in a pod `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`; \
-         `cofferdam-cni` reads `CNI_COMMAND` and `CNI_ARGS`, as a container runtime sets them."
+         `cofferdam-cni` reads `CNI_COMMAND`, `CNI_CONTAINERID` and `CNI_ARGS`, as a container runtime sets them."
     )?;
     writeln!(
         out,

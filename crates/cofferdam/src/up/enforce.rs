@@ -13,11 +13,13 @@ use super::keeper::{Keeper, Listener};
 use super::protocol::{DnsStatus, GatewayStatus, NodeStatus};
 use anyhow::{Context, Result, bail};
 use compiler::lower::{Binder, Destination};
-use datapath::{Binding, Config, Datapath, EventSource, NftDatapath, Paths, Span, Steer, Steering};
+use datapath::{
+    Beside, Binding, Config, Datapath, EventSource, NftDatapath, Pair, Paths, Span, Steer, Steering,
+};
 use gateway::{Egress, Inspection, Reason, StoreStanding};
 use observe::Bound;
 use policy::table::Table;
-use policy::{DnsName, Generation, Key, OwnEgress, Pod, PodName, RuleId, SecretRef, Verdict};
+use policy::{DnsName, Generation, Key, OwnEgress, Pod, PodName, Protocol, RuleId, SecretRef, Verdict};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -60,8 +62,8 @@ impl Answers {
     }
 }
 
-/// Sources and destinations.
-type Pairs = Vec<(IpAddr, IpAddr)>;
+/// Most TCP ports that are told one by one to be open to an address whatever its name.
+const LISTED_PORTS: usize = 16;
 
 /// The node's proxies, and what leads to them.
 struct Proxies {
@@ -71,8 +73,10 @@ struct Proxies {
     gate: Option<Gate>,
     /// Whose DNS is to be steered.
     pods: BTreeSet<IpAddr>,
+    /// Whether connections that were allowed once stay open, whatever policy says by now.
+    keeps_connections: bool,
     /// What goes to the gateway.
-    named: BTreeSet<(IpAddr, IpAddr)>,
+    named: BTreeMap<Pair, Beside>,
     /// Why that is not so.
     problem: Option<String>,
 }
@@ -124,13 +128,14 @@ impl Kernel {
 }
 
 impl Proxies {
-    fn open(node: &Arc<str>, control: Option<PathBuf>, gateway: Option<Holding>) -> Result<Self> {
+    fn open(node: &Arc<str>, answering: Answering, keeps_connections: bool) -> Result<Self> {
+        let Answering { control, gateway } = answering;
         let steering = Steering::open().context("opening what steers DNS")?;
         let beside = control.as_ref().map(|path| path.with_extension("gateway"));
         let gate = gateway.map(|holding| Gate::open(Arc::clone(node), beside, holding)).transpose()?;
         let dns = Keeper::open(Arc::clone(node), control, Vec::new())?;
-        let (pods, named) = (BTreeSet::new(), BTreeSet::new());
-        Ok(Self { steering, dns, gate, pods, named, problem: None })
+        let (pods, named) = (BTreeSet::new(), BTreeMap::new());
+        Ok(Self { steering, dns, gate, pods, named, keeps_connections, problem: None })
     }
 
     /// Has both go by a table and what pods know, and what concerns them sent there. An error where names would be open past
@@ -150,7 +155,8 @@ impl Proxies {
             gate.tell(table, binder, pairs)?;
             let here = pairs.iter().filter(|pair| table.endpoints.contains_key(&pair.from));
             let named = here.filter(|pair| pair.is_named(table, binder));
-            self.named = named.map(|pair| (pair.from, pair.to)).collect();
+            let named = named.map(|pair| (pair.from, pair.to));
+            self.named = named.map(|pair| (pair, self.beside(table, pair))).collect();
         }
         self.steer();
         match &self.problem {
@@ -173,11 +179,25 @@ impl Proxies {
     }
 
     /// Which of these pairs are to be sent to the gateway and are not, and which are and are not to be.
-    fn changed(&self, pairs: impl Iterator<Item = ((IpAddr, IpAddr), bool)>) -> (Pairs, Pairs) {
-        let changed = pairs.filter(|(pair, is_named)| *is_named != self.named.contains(pair));
+    fn changed(
+        &self,
+        table: &Table,
+        pairs: impl Iterator<Item = (Pair, bool)>,
+    ) -> (Vec<(Pair, Beside)>, Vec<Pair>) {
+        let changed = pairs.filter(|(pair, is_named)| *is_named != self.named.contains_key(pair));
         let (more, fewer): (Vec<_>, Vec<_>) = changed.partition(|(_, is_named)| *is_named);
-        let of = |all: Vec<((IpAddr, IpAddr), bool)>| all.into_iter().map(|(pair, _)| pair).collect();
-        (of(more), of(fewer))
+        let more = more.into_iter().map(|(pair, _)| (pair, self.beside(table, pair))).collect();
+        (more, fewer.into_iter().map(|(pair, _)| pair).collect())
+    }
+
+    /// What of the pair may go on past the gateway.
+    fn beside(&self, table: &Table, (from, to): Pair) -> Beside {
+        if self.keeps_connections {
+            return Beside::Any;
+        }
+        let row = table.unbound_row(from, to);
+        let ports = row.and_then(|row| row.open_ports(Protocol::TCP, LISTED_PORTS));
+        ports.map_or(Beside::Any, Beside::Ports)
     }
 }
 
@@ -213,7 +233,7 @@ impl Enforcer {
         journal: &Arc<Journal>,
         answering: Option<Answering>,
     ) -> Result<Self> {
-        let group = config.log_group;
+        let (group, rejudge) = (config.log_group, config.rejudge);
         let datapath = NftDatapath::open(config)?;
         // Before anything is applied, so that no event is missed.
         let source = EventSource::open(group)?;
@@ -221,7 +241,7 @@ impl Enforcer {
         let tap =
             Tap::start(node.clone(), source, Arc::clone(journal), Arc::clone(&tags), Arc::clone(&unlogged))
                 .context("starting the thread that reads events")?;
-        let proxies = answering.map(|it| Proxies::open(&node, it.control, it.gateway)).transpose()?;
+        let proxies = answering.map(|it| Proxies::open(&node, it, !rejudge)).transpose()?;
         let kernel = Kernel {
             datapath,
             tap,
@@ -338,7 +358,7 @@ impl Enforcer {
             gate.bind(&table, &mut self.binder, &pairs)?;
             let binder = &mut self.binder;
             let named = pairs.iter().map(|pair| ((pair.from, pair.to), pair.is_named(&table, binder)));
-            (more, fewer) = proxies.changed(named);
+            (more, fewer) = proxies.changed(&table, named);
         }
         match proxies {
             Some(proxies) if !proxies.dns.listening().is_empty() => {

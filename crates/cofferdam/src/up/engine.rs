@@ -53,6 +53,29 @@ mod tests;
 pub(crate) use learning::Leader;
 use shadow::Shadow;
 
+/// A sandbox of a pod, as its container runtime names it. A pod that comes again has another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sandbox<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+    /// Empty: nobody said.
+    pub(crate) container: &'a str,
+}
+
+impl Sandbox<'_> {
+    fn key(self) -> PodName {
+        (self.namespace.into(), self.name.into())
+    }
+}
+
+/// What a pod was settled with.
+#[derive(Clone, Debug)]
+struct Placed {
+    addresses: Vec<IpAddr>,
+    /// [`Sandbox::container`].
+    container: Arc<str>,
+}
+
 /// Everything that is in force, or should be.
 pub(crate) struct Engine {
     mode: Mode,
@@ -70,7 +93,7 @@ pub(crate) struct Engine {
     /// What the kernel refused.
     refused: Option<Loaded>,
     /// Addresses of pods whose sources do not say them yet.
-    placed: Placement,
+    placed: BTreeMap<PodName, Placed>,
     /// What DNS answered pods.
     names: Names,
     /// How their DNS is treated.
@@ -159,7 +182,7 @@ impl Engine {
             generation,
             in_force: None,
             refused: None,
-            placed: Placement::new(),
+            placed: BTreeMap::new(),
             names: Names::default(),
             dns: DnsArgs::default(),
             unbound: BTreeSet::new(),
@@ -433,20 +456,22 @@ impl Engine {
 
     /// Enforces for a pod at these addresses before its sources know them. Whether it is in force; if not, the pod is not
     /// known yet, or somebody else still has an address of it.
-    pub(crate) fn settle(&mut self, namespace: &str, name: &str, addresses: &[IpAddr]) -> Result<bool> {
-        let key: (Arc<str>, Arc<str>) = (namespace.into(), name.into());
+    pub(crate) fn settle(&mut self, pod: Sandbox<'_>, addresses: &[IpAddr]) -> Result<bool> {
+        let key = pod.key();
         let Some(mut set) = self.in_force.take() else { return Ok(false) };
-        let known = set.world.find_pod(namespace, name).map(|pod| pod.addresses.clone());
+        let known = set.world.find_pod(pod.namespace, pod.name).map(|pod| pod.addresses.clone());
         let mut settled = Ok(());
         let is_settled = match known {
             None => false,
             Some(known) if addresses.iter().all(|address| known.contains(address)) => true,
             Some(_) => {
                 // Whoever had one of these before has it no longer.
-                self.placed
-                    .retain(|other, held| *other != key && !held.iter().any(|it| addresses.contains(it)));
+                self.placed.retain(|other, held| {
+                    *other != key && !held.addresses.iter().any(|it| addresses.contains(it))
+                });
                 if self.placed.len() < PLACED {
-                    self.placed.insert(key.clone(), addresses.to_vec());
+                    let placed = Placed { addresses: addresses.to_vec(), container: pod.container.into() };
+                    self.placed.insert(key.clone(), placed);
                 }
                 let is_usable = self.usable(&set.world).contains_key(&key);
                 if is_usable {
@@ -459,9 +484,16 @@ impl Engine {
         settled.map(|()| is_settled)
     }
 
-    /// Forgets what was settled for a pod that is gone.
-    pub(crate) fn forget(&mut self, namespace: &str, name: &str) {
-        self.placed.remove(&(namespace.into(), name.into()));
+    /// Forgets what was settled for a sandbox that is gone. Runtimes say that late and more than once, when the pod may have the
+    /// next one: of that nothing is forgotten.
+    pub(crate) fn forget(&mut self, pod: Sandbox<'_>) {
+        let key = pod.key();
+        let is_other = |placed: &Placed| {
+            !placed.container.is_empty() && !pod.container.is_empty() && *placed.container != *pod.container
+        };
+        if !self.placed.get(&key).is_some_and(is_other) {
+            self.placed.remove(&key);
+        }
     }
 
     /// The addresses that hold in this world: of pods that have none in it, and nobody else's.
@@ -481,10 +513,10 @@ impl Engine {
         // What the sources say in the meantime is better.
         self.placed
             .retain(|key, _| world.find_pod(&key.0, &key.1).is_none_or(|pod| pod.addresses.is_empty()));
-        let usable = |(key, addresses): &(&(Arc<str>, Arc<str>), &Vec<IpAddr>)| {
-            has_none(key) && !addresses.iter().any(|address| taken.contains(address))
+        let usable = |(key, placed): &(&PodName, &Placed)| {
+            has_none(key) && !placed.addresses.iter().any(|address| taken.contains(address))
         };
-        self.placed.iter().filter(usable).map(|(key, at)| (key.clone(), at.clone())).collect()
+        self.placed.iter().filter(usable).map(|(key, at)| (key.clone(), at.addresses.clone())).collect()
     }
 
     /// Gives pods the node and addresses that a cluster would have given them.

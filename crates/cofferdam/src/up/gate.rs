@@ -126,8 +126,9 @@ impl Gate {
         let told: HashSet<(IpAddr, IpAddr)> = pairs.iter().map(|pair| (pair.from, pair.to)).collect();
         let others = visits.pairs().filter(|pair| !told.contains(&(pair.from, pair.to)));
         for pair in pairs.iter().cloned().chain(others) {
-            if let Some(bind) = self.made(table, binder, &pair, |_| false)? {
-                bind.apply(&mut state);
+            let news = News::all(&pair, &visits);
+            if let Some(bind) = self.made(table, binder, &pair, &news, |_| false)? {
+                apply(&bind, &mut state);
             }
         }
         // Requests are judged by all of a pod's rules that look at them, also those that no address has led to yet.
@@ -185,17 +186,47 @@ impl Gate {
 
     /// Tells the gateway of single pairs. It knows before it refuses somebody because of them.
     pub(crate) fn bind(&mut self, table: &Table, binder: &mut Binder, pairs: &[NamedPair<'_>]) -> Result<()> {
-        let known: Option<Vec<Vec<RuleId>>> = self.keeper.with_state(|told| {
-            let rules = |pair: &NamedPair<'_>| {
-                let pod = told.state.pods.get(&pair.from);
-                pod.map(|pod| pod.rules.keys().copied().collect()).unwrap_or_default()
+        let visits = std::mem::take(&mut self.visits);
+        let binds = self.binds(table, binder, pairs, &visits);
+        self.visits = visits;
+        let binds = binds?;
+        self.revision += 1;
+        let revision = self.revision;
+        self.keeper.change(
+            |told| {
+                told.revision = revision;
+                binds.iter().for_each(|bind| apply(bind, &mut told.state));
+            },
+            |proxy| Ok(proxy.bind(revision, &binds)?),
+        );
+        Ok(())
+    }
+
+    /// What it was not told of these pairs.
+    fn binds(
+        &mut self,
+        table: &Table,
+        binder: &mut Binder,
+        pairs: &[NamedPair<'_>],
+        visits: &Visits,
+    ) -> Result<Vec<Bind>> {
+        let known: Option<Vec<(Vec<RuleId>, News<'_>)>> = self.keeper.with_state(|told| {
+            let state = &told.state;
+            let known = |pair| {
+                let (all, pod) = (News::all(pair, visits), state.pods.get(&pair.from));
+                let bound = pod.and_then(|pod| pod.bound.get(&pair.to));
+                let news = match bound.filter(|_| state.generation == table.generation) {
+                    Some(bound) => all.beyond(bound),
+                    None => all,
+                };
+                (pod.map(|pod| pod.rules.keys().copied().collect()).unwrap_or_default(), news)
             };
-            pairs.iter().map(rules).collect()
+            pairs.iter().map(known).collect()
         });
         let mut known = known.unwrap_or_default().into_iter();
         let mut binds = Vec::new();
         for pair in pairs {
-            let of_pod = known.next().unwrap_or_default();
+            let (of_pod, news) = known.next().unwrap_or_else(|| (Vec::new(), News::all(pair, visits)));
             // What it knows of a rule that looks at requests may be without the pod's budget.
             let knows = |rule: RuleId| {
                 let entry = table.rules.get(rule.0 as usize);
@@ -205,18 +236,9 @@ impl Gate {
                 });
                 is_whole && of_pod.contains(&rule)
             };
-            binds.extend(self.made(table, binder, pair, knows)?);
+            binds.extend(self.made(table, binder, pair, &news, knows)?);
         }
-        self.revision += 1;
-        let revision = self.revision;
-        self.keeper.change(
-            |told| {
-                told.revision = revision;
-                binds.iter().for_each(|bind| bind.apply(&mut told.state));
-            },
-            |proxy| Ok(proxy.bind(revision, &binds)?),
-        );
-        Ok(())
+        Ok(binds)
     }
 
     /// Of the prices that calls are counted by.
@@ -291,26 +313,21 @@ impl Gate {
         table: &Table,
         binder: &mut Binder,
         pair: &NamedPair<'_>,
+        news: &News<'_>,
         knows: impl Fn(RuleId) -> bool,
     ) -> Result<Option<Bind>> {
-        let NamedPair { pod, from, to, live, past, .. } = pair;
+        let NamedPair { pod, from, to, .. } = pair;
         if !table.endpoints.contains_key(from) {
             return Ok(None);
         }
         let Some(unnamed) = table.unbound_row(*from, *to).cloned().map(Arc::new) else { return Ok(None) };
-        let visited = self.visits.names(*from, *to).cloned();
-        let led = visited.iter().flatten().map(|name| (name, false));
         let mut names = BTreeMap::new();
-        // What holds now counts before what held.
-        let held = past.iter().map(|it| (*it, false));
-        for (name, is_live) in led.chain(held).chain(live.iter().map(|it| (*it, true))) {
-            let row =
-                binder.row(table, *from, pair.destination(), [name]).unwrap_or_else(|| Arc::clone(&unnamed));
-            names.insert(name.clone(), Named { row, is_live });
+        for (name, is_live) in &news.names {
+            let row = binder.row(table, *from, pair.destination(), [*name]);
+            let row = row.unwrap_or_else(|| Arc::clone(&unnamed));
+            names.insert((*name).clone(), Named { row, is_live: *is_live });
         }
-        // Also where no name makes a difference any more: what is open is judged by it.
-        let is_known = pair.is_outside && (!names.is_empty() || visited.is_some());
-        let bound = is_known.then_some(Bound { names, unnamed });
+        let bound = news.is_known.then_some(Bound { names, unnamed, adds: news.adds });
         let mut rules = Vec::new();
         if let Some(bound) = &bound {
             let rows = bound.names.values().map(|named| &*named.row).chain([&*bound.unnamed]);
@@ -348,6 +365,50 @@ impl Gate {
     }
 }
 
+/// What a gateway is to be told of the names of a pair.
+#[derive(Debug)]
+struct News<'n> {
+    /// Whether each holds now.
+    names: BTreeMap<&'n DnsName, bool>,
+    /// Whether these come beside what it was told.
+    adds: bool,
+    /// Whether it is to know the pair: also where no name makes a difference any more, what is open is judged by it.
+    is_known: bool,
+}
+
+impl<'n> News<'n> {
+    /// Everything.
+    fn all(pair: &NamedPair<'n>, visits: &'n Visits) -> Self {
+        let visited = visits.names(pair.from, pair.to);
+        let led = visited.into_iter().flatten().map(|name| (name, false));
+        // What holds now counts before what held.
+        let held = led.chain(pair.past.iter().map(|name| (*name, false)));
+        let mut names: BTreeMap<&DnsName, bool> = held.collect();
+        names.extend(pair.live.iter().map(|name| (*name, true)));
+        let is_known = pair.is_outside && (!names.is_empty() || visited.is_some());
+        Self { names, adds: false, is_known }
+    }
+
+    /// Without what was told, if all of that is still so but for whether it holds. A name's row is the same for as long as
+    /// the table is.
+    fn beyond(self, told: &Bound) -> Self {
+        let still = |name: &DnsName| told.names.get(name);
+        if self.names.keys().filter(|name| still(name).is_some()).count() < told.names.len() {
+            return self;
+        }
+        let is_new =
+            |(name, is_live): &(&'n DnsName, bool)| still(name).is_none_or(|named| named.is_live != *is_live);
+        Self { names: self.names.into_iter().filter(is_new).collect(), adds: true, ..self }
+    }
+}
+
+/// Does to a state what telling a proxy does to the proxy's.
+fn apply(bind: &Bind, state: &mut State) {
+    let Some(pod) = state.pods.get_mut(&bind.pod) else { return };
+    pod.rules.extend(bind.rules.iter().cloned());
+    pod.bind(bind.destination, bind.bound.clone());
+}
+
 fn text(table: &Table, rule: RuleId) -> Arc<str> {
     let entry = table.rules.get(rule.0 as usize);
     entry.map_or_else(|| "a rule that is gone".into(), |entry| entry.to_string().into())
@@ -372,4 +433,74 @@ fn nothing() -> RuleFacts {
 fn rules_of(row: &Row) -> impl Iterator<Item = RuleId> {
     let cells = row.cells.iter().filter(|cell| cell.protocol == Protocol::TCP);
     cells.map(|cell| cell.ruling.rule).chain([row.otherwise.rule])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policy::Verdict;
+    use policy::table::Ruling;
+
+    fn row() -> Arc<Row> {
+        let otherwise = Ruling { verdict: Verdict::Deny, rule: RuleId(16) };
+        Arc::new(Row { otherwise, cells: Vec::new() })
+    }
+
+    fn names(numbers: std::ops::Range<usize>) -> Vec<DnsName> {
+        numbers.map(|number| DnsName::parse(&format!("n{number}.cdn.io")).unwrap()).collect()
+    }
+
+    fn pair<'n>(pod: &'n PodName, live: &'n [DnsName], past: &'n [DnsName]) -> NamedPair<'n> {
+        NamedPair {
+            pod,
+            from: [10, 0, 0, 1].into(),
+            to: [192, 0, 2, 1].into(),
+            live: live.iter().collect(),
+            past: past.iter().collect(),
+            is_outside: true,
+        }
+    }
+
+    /// Tells what is new, and says of how many names that was, and whether beside the others.
+    fn tell(state: &mut PodState, pair: &NamedPair<'_>) -> (usize, bool) {
+        let visits = Visits::default();
+        let all = News::all(pair, &visits);
+        let news = match state.bound.get(&pair.to) {
+            Some(told) => all.beyond(told),
+            None => all,
+        };
+        let named =
+            |(name, is_live): (&&DnsName, &bool)| ((*name).clone(), Named { row: row(), is_live: *is_live });
+        let bound = Bound { names: news.names.iter().map(named).collect(), unnamed: row(), adds: news.adds };
+        state.bind(pair.to, news.is_known.then_some(bound));
+        (news.names.len(), news.adds)
+    }
+
+    #[test]
+    fn a_name_more_costs_one_name_however_many_there_are() {
+        let (mut state, pod) = (PodState::default(), ("x".into(), "a".into()));
+        let all = names(0..500);
+        let told: usize = (1..=500).map(|count| tell(&mut state, &pair(&pod, &all[..count], &[])).0).sum();
+        assert_eq!(told, 500);
+        let known = &state.bound[&IpAddr::from([192, 0, 2, 1])];
+        assert!(known.names.keys().eq(all.iter().collect::<BTreeSet<_>>()) && !known.adds);
+    }
+
+    #[test]
+    fn what_holds_no_more_is_told_alone_and_what_is_gone_with_all_that_is_left() {
+        let (mut state, pod) = (PodState::default(), ("x".into(), "a".into()));
+        let all = names(0..10);
+        assert_eq!(tell(&mut state, &pair(&pod, &all, &[])), (10, false));
+        assert_eq!(tell(&mut state, &pair(&pod, &all, &[])), (0, true));
+        assert_eq!(tell(&mut state, &pair(&pod, &all[..7], &all[7..])), (3, true));
+        let holds = |state: &PodState| {
+            let known = state.bound.values().flat_map(|bound| bound.names.values());
+            known.map(|named| named.is_live).collect::<Vec<_>>()
+        };
+        assert_eq!(holds(&state), [[true; 7].as_slice(), &[false; 3]].concat());
+        assert_eq!(tell(&mut state, &pair(&pod, &all[..6], &all[7..])), (9, false), "one is gone");
+        assert_eq!(holds(&state).len(), 9);
+        assert_eq!(tell(&mut state, &pair(&pod, &[], &[])), (0, false));
+        assert!(state.bound.is_empty());
+    }
 }

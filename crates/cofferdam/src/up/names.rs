@@ -20,7 +20,9 @@ use std::sync::Arc;
 pub(crate) const GRACE: u64 = 10;
 /// Longest time that anything holds, as the DNS proxy asks for it: what is told to hold longer was told by another clock.
 const LONGEST: u64 = 86_400 + GRACE;
-/// Names of addresses of one pod, which must leave room for others, and of all pods.
+/// Names of one address, which are all looked at whenever it gets another; names of addresses of one pod, which must leave room
+/// for others, and of all pods.
+const OF_ADDRESS: usize = 1 << 12;
 const OF_POD: usize = 1 << 16;
 const OF_NODE: usize = 200_000;
 
@@ -125,8 +127,17 @@ impl Names {
         };
         let gains = |address: &IpAddr| names.iter().any(|name| !is_open(address, name));
         let is_new = |address: &IpAddr, name: &DnsName| known(address).is_none_or(|known| !known.has(name));
-        let new: usize =
-            addresses.iter().map(|it| names.iter().filter(|name| is_new(it, name)).count()).sum();
+        let new_of = |address: &IpAddr| names.iter().filter(|name| is_new(address, name)).count();
+        let is_full = |address: &&IpAddr| {
+            let (held, new) = (known(address).map_or(0, Known::len), new_of(address));
+            new > 0 && held + new > OF_ADDRESS
+        };
+        if let Some(full) = addresses.iter().find(is_full) {
+            bail!(
+                "{full} has {OF_ADDRESS} names for this pod: no room for another until one of them runs out"
+            );
+        }
+        let new: usize = addresses.iter().map(new_of).sum();
         let held = of_pod.map_or(0, |it| it.held);
         if new > 0 && (held + new > OF_POD || self.held + new > OF_NODE) {
             bail!(
@@ -435,12 +446,45 @@ mod tests {
     #[test]
     fn a_pod_that_asks_for_names_without_end_leaves_room_for_others() {
         let mut names = Names::default();
-        let many: Vec<DnsName> = (0..=OF_POD).map(|number| name(&format!("n{number}.hub.io"))).collect();
-        names.learn(&pod("a"), &many[..OF_POD], &[address(1)], 100).unwrap();
-        assert!(names.learn(&pod("a"), &many[OF_POD..], &[address(1)], 100).is_err());
-        names.learn(&pod("b"), &many[OF_POD..], &[address(1)], 100).unwrap();
+        let many: Vec<DnsName> = (0..OF_ADDRESS).map(|number| name(&format!("n{number}.hub.io"))).collect();
+        let addresses: Vec<IpAddr> = (0..=16).map(address).collect();
+        names.learn(&pod("a"), &many, &addresses[..16], 100).unwrap();
+        assert_eq!(names.len(), OF_POD);
+        assert!(names.learn(&pod("a"), &many[..1], &addresses[16..], 100).is_err());
+        names.learn(&pod("b"), &many[..1], &addresses[16..], 100).unwrap();
         names.expire(100, |_, _| false);
-        names.learn(&pod("a"), &many[OF_POD..], &[address(1)], 200).unwrap();
+        names.learn(&pod("a"), &many[..1], &addresses[16..], 200).unwrap();
+    }
+
+    /// All names of an address are looked at with each that it gets, so the sum of that grows with the square of their number up to
+    /// the bound, and from there on no further.
+    #[test]
+    fn an_address_of_names_without_end_costs_no_more_than_its_bound_each_time() {
+        let mut names = Names::default();
+        let (mut looked_at, mut refused) = (0, 0);
+        for number in 0..OF_ADDRESS + 1000 {
+            let one = [name(&format!("n{number}.cdn.io"))];
+            match names.learn(&pod("a"), &one, &[address(1)], 100) {
+                Ok(gained) => {
+                    let known = gained.iter().filter_map(|at| names.get(&pod("a"), *at));
+                    looked_at += known.map(Known::len).sum::<usize>();
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert!(format!("{error:#}").contains("192.0.2.1 has 4096 names"), "{error:#}");
+                }
+            }
+        }
+        assert_eq!((looked_at, refused), (OF_ADDRESS * (OF_ADDRESS + 1) / 2, 1000));
+        // What holds can be had again, and other addresses have room.
+        let first = [name("n0.cdn.io")];
+        assert!(names.learn(&pod("a"), &first, &[address(1)], 200).unwrap().is_empty());
+        assert_eq!(names.learn(&pod("a"), &first, &[address(2)], 200).unwrap(), [address(2)]);
+        let more = [name("more.cdn.io")];
+        assert!(names.learn(&pod("a"), &more, &[address(2), address(1)], 200).is_err());
+        assert_eq!(live(&names, "a", address(2)), ["n0.cdn.io"], "nothing of what is refused is taken in");
+        names.expire(100, |_, _| false);
+        assert_eq!(names.learn(&pod("a"), &more, &[address(1)], 200).unwrap(), [address(1)]);
     }
 
     #[test]

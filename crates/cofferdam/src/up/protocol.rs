@@ -9,8 +9,8 @@
 //! | `{"lookups":{…}}`, `{"passages":{…}}`, `{"findings":{…}}`, `{"contents":{…}}` | the same with `{"lookup":{…}}`, `{"passage":{…}}`, `{"finding":{…}}`, `{"content":{…}}` |
 //! | `{"lab":{}}` | `{"lab":{"pid":N,"places":[…]}}`: the namespaces of a lab |
 //! | `{"probe":{"from":"a/b","to":"c/d","protocol":"TCP","port":80}}` | `{"probe":{"outcome":"answered","address":"…"}}`, after opening that connection in the lab |
-//! | `{"settle":{"namespace":"a","name":"b","addresses":["10.0.0.7"]}}` | `{"settled":{"generation":N}}`, once policy is in force for the pod; a CNI plugin asks so |
-//! | `{"forget":{"namespace":"a","name":"b"}}` | `{"settled":{"generation":N}}`: the pod is gone |
+//! | `{"settle":{"namespace":"a","name":"b","addresses":["10.0.0.7"],"container":"c"}}` | `{"settled":{"generation":N}}`, once policy is in force for the pod; a CNI plugin asks so |
+//! | `{"forget":{"namespace":"a","name":"b","container":"c"}}` | `{"settled":{"generation":N}}`: the pod is gone, or only the sandbox that it had before |
 //! | `{"release":{}}` | `{"settled":{"generation":0}}`, once nothing is enforced any more |
 //! | `{"shadow":{}}` | `{"shadow":{…}}`: what a candidate says that is judged by beside; `null` where there is none |
 //! | `{"respond":{"contain":{…}}}` and the other fields of [`crate::respond::Order`] | `{"response":{…}}` |
@@ -123,13 +123,19 @@ pub(crate) enum Request {
         name: String,
         /// Those it is about to get.
         addresses: Vec<IpAddr>,
+        /// Of its sandbox, as the container runtime has it.
+        #[serde(default)]
+        container: String,
     },
-    /// A pod is gone.
+    /// A pod is gone, or a sandbox of it.
     Forget {
         /// Of the pod.
         namespace: String,
         /// Of the pod.
         name: String,
+        /// Of the sandbox; empty: nobody said.
+        #[serde(default)]
+        container: String,
     },
     /// Remove everything from the kernel, and put nothing there any more.
     Release {},

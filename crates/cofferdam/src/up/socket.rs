@@ -4,6 +4,7 @@
 //! requests and waits; a client that went away or does not read costs nothing but its own thread for a while.
 //! Does not: change policy, but for cutting a workload off and releasing it (`respond`), which are in the ledger with who asked.
 
+use super::engine::Sandbox;
 use super::finding::FindingQuery;
 use super::hosted::Hosted;
 use super::journal::{Journal, Shelf};
@@ -50,11 +51,11 @@ pub(crate) trait Source: Send + Sync + 'static {
     ///
     /// # Errors
     /// It is not in force.
-    fn settle(&self, _namespace: &str, _name: &str, _addresses: &[IpAddr]) -> Result<Generation> {
+    fn settle(&self, _pod: Sandbox<'_>, _addresses: &[IpAddr]) -> Result<Generation> {
         bail!("only the agent of a cluster settles pods")
     }
-    /// A pod is gone.
-    fn forget(&self, _namespace: &str, _name: &str) -> Generation {
+    /// A pod's sandbox is gone.
+    fn forget(&self, _pod: Sandbox<'_>) -> Generation {
         Generation(0)
     }
     /// Removes everything from the kernel, for good.
@@ -232,13 +233,15 @@ fn talk(stream: &UnixStream, source: &impl Source) -> Result<()> {
             Reading { shelf, query: both(query), answer: Answer::Content }
                 .talk(stream, &mut out, after, follow)?;
         }
-        Ok(Request::Settle { namespace, name, addresses }) => {
-            let settled = source.settle(&namespace, &name, &addresses);
+        Ok(Request::Settle { namespace, name, addresses, container }) => {
+            let pod = Sandbox { namespace: &namespace, name: &name, container: &container };
+            let settled = source.settle(pod, &addresses);
             let answer = settled.map(|generation| Answer::Settled { generation });
             say(&mut out, &answer.unwrap_or_else(|error| Answer::Error(format!("{error:#}"))))?;
         }
-        Ok(Request::Forget { namespace, name }) => {
-            say(&mut out, &Answer::Settled { generation: source.forget(&namespace, &name) })?;
+        Ok(Request::Forget { namespace, name, container }) => {
+            let pod = Sandbox { namespace: &namespace, name: &name, container: &container };
+            say(&mut out, &Answer::Settled { generation: source.forget(pod) })?;
         }
         Ok(Request::Release {}) => {
             let released = source.release().map(|()| Answer::Settled { generation: Generation(0) });

@@ -20,7 +20,7 @@ mod tiles;
 use crate::error::ApplyError;
 use crate::mark::{Judged, RULE_MASK, Tag};
 use crate::netlink::{Socket, TransactError};
-use crate::{Applied, Binding, Datapath, Steering};
+use crate::{Applied, Beside, Binding, Datapath, Pair, Steering};
 use batch::{Batch, Part, SetSpec, Shape};
 use bind::Rebinding;
 use image::{Change, Image, difference};
@@ -191,8 +191,8 @@ impl NftDatapath {
         &mut self,
         bindings: &[Binding],
         steering: &mut Steering,
-        more: &[(IpAddr, IpAddr)],
-        fewer: &[(IpAddr, IpAddr)],
+        more: &[(Pair, Beside)],
+        fewer: &[Pair],
     ) -> Result<(), ApplyError> {
         if more.is_empty() {
             // What ends must end also where somebody took the steering away.

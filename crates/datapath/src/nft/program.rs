@@ -632,7 +632,8 @@ pub(crate) fn header_tuple(family: Family) -> Rule {
         .load(&[0; 4], after(family, 1))
 }
 
-fn after(family: Family, offset: u32) -> Register {
+/// The register so far behind two addresses at register 0.
+pub(crate) fn after(family: Family, offset: u32) -> Register {
     match family {
         Family::V4 => Register::new(2 + offset),
         Family::V6 => Register::new(8 + offset),

@@ -76,7 +76,7 @@ pub fn bound(names: &[(&str, &[(u16, u16)])]) -> Bound {
     let named = |(name, ports): &(&str, &[(u16, u16)])| {
         (DnsName::parse(name).unwrap(), Named { row: row(ports), is_live: true })
     };
-    Bound { names: names.iter().map(named).collect(), unnamed: row(&[]) }
+    Bound { names: names.iter().map(named).collect(), unnamed: row(&[]), adds: false }
 }
 
 /// All ports.

@@ -47,11 +47,37 @@ fn an_address_that_was_given_anew_is_of_whom_it_was_given_to_last() {
     let world = || vec![pod("a", &[]), pod("b", &[])];
     assert_eq!(load(&mut engine, world()), Outcome::Applied);
     let at = [ip("10.0.0.5")];
-    assert!(engine.settle("x", "a", &at).unwrap());
+    assert!(engine.settle(sandbox("a", "c1"), &at).unwrap());
     // Nobody said that the first is gone.
-    assert!(engine.settle("x", "b", &at).unwrap());
+    assert!(engine.settle(sandbox("b", "c2"), &at).unwrap());
     assert_eq!(engine.pods_at[&at[0]], ("x".into(), "b".into()));
     assert_eq!(load(&mut engine, world()), Outcome::Applied, "later states come into force");
+}
+
+fn sandbox<'a>(name: &'a str, container: &'a str) -> Sandbox<'a> {
+    Sandbox { namespace: "x", name, container }
+}
+
+#[test]
+fn the_end_of_a_sandbox_takes_nothing_from_the_next_one_of_the_same_name() {
+    let mut engine = engine();
+    let key: PodName = ("x".into(), "a".into());
+    let world = || vec![pod("a", &[])];
+    load(&mut engine, world());
+    let (old, new) = (ip("10.0.0.5"), ip("10.0.0.6"));
+    assert!(engine.settle(sandbox("a", "c1"), &[old]).unwrap());
+    assert!(engine.settle(sandbox("a", "c2"), &[new]).unwrap());
+    engine.forget(sandbox("a", "c1"));
+    load(&mut engine, world());
+    assert_eq!(engine.pods_at.get(&new), Some(&key), "it runs, and the sources do not know its address yet");
+    engine.forget(sandbox("a", "c2"));
+    load(&mut engine, world());
+    assert_eq!(engine.pods_at.get(&new), None);
+    // Whoever says no sandbox means the pod.
+    assert!(engine.settle(sandbox("a", "c3"), &[new]).unwrap());
+    engine.forget(sandbox("a", ""));
+    load(&mut engine, world());
+    assert_eq!(engine.pods_at.get(&new), None);
 }
 
 #[test]
