@@ -127,6 +127,11 @@ pub trait Judge: Send + Sync {
         None
     }
 
+    /// A number that is another one once an address of a pod is that of another pod.
+    fn tenancy(&self, _pod: IpAddr) -> u64 {
+        0
+    }
+
     /// Whether a server's certificate, where it is seen, must be for the name that was judged.
     fn checks_certificates(&self) -> bool {
         true

@@ -15,7 +15,7 @@ use crate::decide::{Claim, Judge, Judgement, Opening, shut};
 use crate::front::{Host, Resolve, Resolved, Resolving, Unresolved};
 use crate::leaks::Searches;
 use crate::reason::Reason;
-use crate::referrals::Referrals;
+use crate::referrals::{Referrals, Tenant};
 use crate::requests::{Handling, RequestJudgement, name_of};
 use crate::tls::Inspector;
 use policy::{DnsName, DomainPattern, Generation, Operation, Verdict};
@@ -212,7 +212,7 @@ impl Visiting {
         let refuse = |reason| Unresolved { reason, rule: None, detail: None };
         let workload = self.workloads.at(pod).ok_or_else(|| refuse(Reason::UnknownPod))?;
         let policies = self.policies.borrow().clone().ok_or_else(|| refuse(Reason::NoPolicy))?;
-        let is_granted = self.grants.is_host_named(pod, &name, HTTPS, Instant::now());
+        let is_granted = self.grants.is_host_named(Tenant::of(self, pod), &name, HTTPS, Instant::now());
         policies
             .may_ask(&workload, &name, is_granted)
             .map_err(|rule| Unresolved { rule, ..refuse(Reason::LookupRefused) })?;
