@@ -210,6 +210,12 @@ impl Judgement {
             ..Self::without_rule(reason)
         }
     }
+
+    /// Whether what the connection sends is limited no less than a rule wants that has this ceiling, and has a budget or none. Whose
+    /// budget it draws on was settled when it was opened, and is not asked.
+    pub(crate) fn limits_as(&self, ceiling: &Ceiling, has_budget: bool) -> bool {
+        (self.budget.is_some() || !has_budget) && self.ceiling.is_within(ceiling)
+    }
 }
 
 /// Leave to forward one connection. Only [`decide`] makes one.

@@ -176,7 +176,7 @@ pub enum Reason {
     NotReferred,
     /// It has the provider contact a host that its workload may not reach itself, or it cannot be told whom.
     ProviderEgress,
-    /// Its rule limits uploads now as it did not when the connection was opened, so that nobody counts what is sent.
+    /// Its rule limits uploads as the connection was not limited when it was opened, so that nobody counts what is sent.
     LimitsChanged,
 }
 
@@ -601,7 +601,7 @@ impl Reason {
                 "it has the provider contact a host that this workload may not reach itself, or it cannot be told whom"
             }
             Self::LimitsChanged => {
-                "the rule now limits uploads, or limits them more, than when this connection was opened: open another"
+                "the rule limits uploads, or limits them more, than this connection was limited when it was opened: open another; where another rule for this server comes first, that one needs limits too"
             }
             Self::NotReferred => {
                 "the rule allows only what an answer led to a short while ago (onlyReferred, redirects), and none led to this server: ask for it where it is referred from"

@@ -455,8 +455,7 @@ impl Gateway {
                     return Reason::Unread;
                 }
                 // What it sends is counted as it was when it was opened.
-                let is_uncounted = permitted.budget.is_none() && still.budget.is_some();
-                if is_uncounted || !permitted.ceiling.is_within(&still.ceiling) {
+                if !permitted.limits_as(&still.ceiling, still.budget.is_some()) {
                     return Reason::LimitsChanged;
                 }
             }

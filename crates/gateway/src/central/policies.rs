@@ -139,6 +139,9 @@ impl Policies {
                 ..RequestJudgement::without_rule(Reason::NeedsNode)
             };
         };
+        if !connection.limits_as(&Ceiling::from(entry.upload.unwrap_or_default()), false) {
+            return judgement.unlimited();
+        }
         let inject = entry.requests.as_ref().and_then(|requests| requests.inject.as_ref());
         let inject = inject.map(|inject| keys.injecting(inject));
         let demands = Demands { account, prices: spending.prices(), inject, ..demands.unwrap_or_default() };
