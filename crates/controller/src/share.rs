@@ -107,8 +107,7 @@ spec:
 ";
 
     #[test]
-    fn a_key_goes_to_nodes_with_pods_that_its_rule_selects_and_to_gateways_for_accounts_that_its_policy_names()
-     {
+    fn a_key_goes_where_its_rule_selects_pods_and_to_gateways_whose_accounts_its_policy_names() {
         let read = crds::read_objects("t.yaml", OBJECTS.as_bytes());
         let compiled = compiler::compile(read.objects, Generation(1));
         let set = Arc::new(compiled.set);
