@@ -26,10 +26,11 @@ use clap::Args;
 use door::DoorArgs;
 use feed::tls::gateway_name;
 use following::{Following, Renewal};
-use gateway::{Central, CentralLimits, Counters, Counts, Phase, Policies};
+use gateway::{Central, CentralLimits, Counters, Counts, Keys, Phase, Policies};
 use ipnet::IpNet;
 use nix::sys::signalfd::SignalFd;
-use policy::{Generation, Verdict};
+use policy::{Generation, Key, PolicySet, SecretRef, Verdict, keys_of_accounts};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -118,6 +119,8 @@ fn own_name() -> String {
 /// What the threads share.
 struct Shared {
     policies: watch::Sender<Option<Arc<Policies>>>,
+    /// What requests of workloads that come by themselves leave with.
+    keys: watch::Sender<Arc<Keys>>,
     counters: Arc<Counters>,
     phase: watch::Sender<Phase>,
     private: Vec<IpNet>,
@@ -136,11 +139,16 @@ struct Shared {
 
 impl Shared {
     /// Goes by another state of policy.
-    fn load(&self, set: policy::PolicySet) {
+    fn load(&self, set: PolicySet) {
         let (generation, policies) = (set.generation, set.policies.len());
         self.policies.send_replace(Some(Arc::new(Policies::new(set, self.private.clone()))));
         self.phase.send_modify(|phase| phase.changes = phase.changes.wrapping_add(1));
         self.say(&format!("generation {generation}: {policies} policies"));
+    }
+
+    /// Has requests leave with these keys from now on.
+    fn inject_with(&self, keys: Keys) {
+        self.keys.send_replace(Arc::new(keys));
     }
 
     /// Notes what is wrong, or that it is `well` again; says so where that is news.
@@ -215,6 +223,7 @@ pub(crate) fn run(args: &EgressGatewayArgs) -> Result<()> {
     let signals = block_signals()?;
     let shared = Arc::new(Shared {
         policies: watch::Sender::new(None),
+        keys: watch::Sender::new(Arc::default()),
         counters: Arc::new(Counters::new()),
         phase: watch::Sender::new(Phase::default()),
         private: args.private.clone(),
@@ -267,9 +276,17 @@ fn read(args: &EgressGatewayArgs, shared: &Shared, generation: &mut Generation) 
     let is_first = shared.policies.borrow().is_none();
     if errors == 0 || is_first {
         *generation = loaded.set.generation;
+        // Before the policy that asks for them.
+        shared.inject_with(of_accounts(&loaded.set, &loaded.keys.unwrap_or_default()));
         shared.load(loaded.set);
     }
     shared.note(&shared.problem, problem, "the manifests can be read");
+}
+
+/// The keys that a controller would give: who may have them does not depend on where policy comes from.
+fn of_accounts(set: &PolicySet, all: &BTreeMap<SecretRef, Key>) -> Keys {
+    let wanted = keys_of_accounts(set);
+    Keys::some(all, |secret| wanted.contains(secret))
 }
 
 /// Serves nodes on threads of their own.

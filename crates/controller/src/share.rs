@@ -2,14 +2,14 @@
 //!
 //! Enters: a policy set and its parts, and the keys that rules put into requests. Leaves: which parts, for any node; all, for a
 //! central egress gateway; and which keys. Guarantees: as [`compiler::lower::View`]; a key goes only to nodes with pods that a rule
-//! with it selects. Does not: send
+//! with it selects, and to central egress gateways where its policy names workloads without a node. Does not: send
 //! anything, or know who asks.
 
 use compiler::lower::Cluster;
 use feed::server::Needs;
 use feed::tls::is_gateway;
 use feed::{Key, Parts};
-use policy::{Key as ProviderKey, PolicySet, SecretRef, Section};
+use policy::{Key as ProviderKey, PolicySet, SecretRef, Section, keys_of_accounts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -48,9 +48,14 @@ impl Needs for Shares {
     }
 
     fn keys_of(&self, node: &str) -> BTreeMap<SecretRef, ProviderKey> {
-        // A central egress gateway opens no connection, and is not given what it does not need.
-        if is_gateway(node) || self.keys.is_empty() {
+        if self.keys.is_empty() {
             return BTreeMap::new();
+        }
+        let held =
+            |secret: &SecretRef| self.keys.get_key_value(secret).map(|(at, key)| (at.clone(), key.clone()));
+        // A central egress gateway opens no connection of a pod, and is not given what it does not need.
+        if is_gateway(node) {
+            return keys_of_accounts(&self.set).into_iter().filter_map(held).collect();
         }
         let [selecting, _] = self.cluster.selecting(node);
         let rules = selecting.into_iter().filter_map(|at| match &self.set.policies.get(at)?.egress {
@@ -58,10 +63,7 @@ impl Needs for Shares {
             Section::Untouched => None,
         });
         let inject = rules.flatten().filter_map(|rule| self.set.requests(rule.id)?.inject.as_ref());
-        inject
-            .filter_map(|it| self.keys.get_key_value(&it.secret))
-            .map(|(at, key)| (at.clone(), key.clone()))
-            .collect()
+        inject.filter_map(|it| held(&it.secret)).collect()
     }
 }
 
@@ -77,7 +79,7 @@ mod tests {
 ---
 {apiVersion: v1, kind: Pod, metadata: {name: b, namespace: team}, spec: {nodeName: n2, containers: [{name: c, image: i}]}, status: {podIP: 10.0.0.2}}
 ---
-{apiVersion: v1, kind: Secret, metadata: {name: keys, namespace: team, labels: {cofferdam.dev/inject: 'true'}}, stringData: {openai: sk-1, other: sk-2}}
+{apiVersion: v1, kind: Secret, metadata: {name: keys, namespace: team, labels: {cofferdam.dev/inject: 'true'}}, stringData: {openai: sk-1, other: sk-2, runner: sk-3, none: sk-4}}
 ---
 apiVersion: cofferdam.dev/v1alpha1
 kind: EgressPolicy
@@ -86,10 +88,26 @@ spec:
   subject: {podSelector: {matchLabels: {app: asks}}}
   egress:
     - {action: Allow, to: [{provider: openai}], credentials: [{inject: {secretRef: {name: keys, key: openai}}}]}
+---
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: {name: r, namespace: team}
+spec:
+  subject: {podSelector: {matchLabels: {cofferdam.dev/service-account: runner}}}
+  egress:
+    - {action: Allow, to: [{provider: openai}], credentials: [{inject: {secretRef: {name: keys, key: runner}}}]}
+---
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: {name: n, namespace: team}
+spec:
+  subject: {podSelector: {matchExpressions: [{key: cofferdam.dev/service-account, operator: DoesNotExist}, {key: app, operator: DoesNotExist}]}}
+  egress:
+    - {action: Allow, to: [{provider: openai}], credentials: [{inject: {secretRef: {name: keys, key: none}}}]}
 ";
 
     #[test]
-    fn a_key_goes_to_nodes_with_pods_that_its_rule_selects_and_to_nobody_else() {
+    fn a_key_goes_where_its_rule_selects_pods_and_to_gateways_whose_accounts_its_policy_names() {
         let read = crds::read_objects("t.yaml", OBJECTS.as_bytes());
         let compiled = compiler::compile(read.objects, Generation(1));
         let set = Arc::new(compiled.set);
@@ -101,9 +119,10 @@ spec:
                 .map(|(at, key)| (at.key.to_string(), key.expose().to_owned()))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(keys("n1"), [("openai".to_owned(), "sk-1".to_owned())]);
-        for node in ["n2", "n3", &feed::tls::gateway_name("x")] {
-            assert_eq!(keys(node), [], "{node}");
-        }
+        let one = |name: &str, key: &str| [(name.to_owned(), key.to_owned())];
+        assert_eq!(keys("n1"), one("openai", "sk-1"));
+        assert_eq!(keys("n2"), one("none", "sk-4"));
+        assert_eq!(keys("n3"), []);
+        assert_eq!(keys(&feed::tls::gateway_name("x")), one("runner", "sk-3"));
     }
 }

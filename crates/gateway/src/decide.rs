@@ -127,6 +127,11 @@ pub trait Judge: Send + Sync {
         None
     }
 
+    /// A number that is another one once an address of a pod is that of another pod.
+    fn tenancy(&self, _pod: IpAddr) -> u64 {
+        0
+    }
+
     /// Whether a server's certificate, where it is seen, must be for the name that was judged.
     fn checks_certificates(&self) -> bool {
         true
@@ -204,6 +209,12 @@ impl Judgement {
             ),
             ..Self::without_rule(reason)
         }
+    }
+
+    /// Whether what the connection sends is limited no less than a rule wants that has this ceiling, and has a budget or none. Whose
+    /// budget it draws on was settled when it was opened, and is not asked.
+    pub(crate) fn limits_as(&self, ceiling: &Ceiling, has_budget: bool) -> bool {
+        (self.budget.is_some() || !has_budget) && self.ceiling.is_within(ceiling)
     }
 }
 

@@ -195,6 +195,27 @@ impl Accounts {
         changed
     }
 
+    /// Forgets what was used of an account, where that is of a day that is over: nothing can be limited by it any more.
+    pub(crate) fn forget(&self, number: u32, now: u64) -> bool {
+        let mut all = self.all();
+        let key = Key::Told(number);
+        let is_over = all.get(&key).is_none_or(|entry| entry.used.day_start.saturating_add(DAY) <= now);
+        if is_over {
+            all.remove(&key);
+        }
+        is_over
+    }
+
+    /// Whether an account is shared: then it holds its name.
+    pub(crate) fn is_leased(&self, number: u32) -> bool {
+        self.all().get(&Key::Told(number)).is_some_and(|entry| entry.lease.is_some())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.all().len()
+    }
+
     /// Nobody heard what they are: all are to be told.
     pub(crate) fn untold(&self) {
         self.all().values_mut().for_each(|entry| entry.is_changed = true);

@@ -176,7 +176,7 @@ pub enum Reason {
     NotReferred,
     /// It has the provider contact a host that its workload may not reach itself, or it cannot be told whom.
     ProviderEgress,
-    /// Its rule limits uploads now as it did not when the connection was opened, so that nobody counts what is sent.
+    /// Its rule limits uploads as the connection was not limited when it was opened, so that nobody counts what is sent.
     LimitsChanged,
 }
 
@@ -573,7 +573,7 @@ impl Reason {
                 "the pod's client does not trust the inspection CA, and the rule lets that pass (whenUnopened: Pass): its requests were not judged, its name and limits of upload were"
             }
             Self::KeyMissing => {
-                "the rule has a key put into requests, and its Secret is missing, not labelled cofferdam.dev/inject: \"true\", or has no such key"
+                "the rule has a key put into requests, and its Secret is missing, not labelled cofferdam.dev/inject: \"true\", or has no such key; or, at an egress gateway, the policy does not name cofferdam.dev/service-account in its subject"
             }
             Self::KeyInClear => "the rule has a key put into requests, and this one would leave without TLS",
             Self::KeySigned => {
@@ -589,7 +589,7 @@ impl Reason {
                 "no rule allows it, and who comes from outside the cluster gets only where a rule says so"
             }
             Self::NeedsNode => {
-                "the rule counts bytes over time (maxUploadBytes by hour or day), puts keys in, or keeps contents, which only the gateway of a node does; or it has budgets, and this gateway no --budget-store: this workload needs a rule without, or the gateway a store"
+                "the rule counts bytes over time (maxUploadBytes by hour or day) or keeps contents, which only the gateway of a node does; or it has budgets, and this gateway no --budget-store: this workload needs a rule without, or the gateway a store"
             }
             Self::TooMuchHeld => {
                 "the requests of this pod that wait to be understood take as much memory as is left for others: fewer large ones at once"
@@ -601,7 +601,7 @@ impl Reason {
                 "it has the provider contact a host that this workload may not reach itself, or it cannot be told whom"
             }
             Self::LimitsChanged => {
-                "the rule now limits uploads, or limits them more, than when this connection was opened: open another"
+                "the rule limits uploads, or limits them more, than this connection was limited when it was opened: open another; where another rule for this server comes first, that one needs limits too"
             }
             Self::NotReferred => {
                 "the rule allows only what an answer led to a short while ago (onlyReferred, redirects), and none led to this server: ask for it where it is referred from"

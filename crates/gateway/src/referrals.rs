@@ -1,9 +1,11 @@
 //! Where answers to pods' allowed requests led, for a while; and what of it was granted.
 //!
 //! Enters: URLs that an answer names, and requests. Leaves: whether a request is for what was named. Guarantees: bounded,
-//! the oldest go first; a URL counts for its pod only, exactly as it was named; what is kept cannot be read (a keyed hash).
+//! the oldest go first; a URL counts for its pod only, and not for another that has its address later ([`Tenant`]), exactly as it
+//! was named; what is kept cannot be read (a keyed hash).
 //! Does not: look at a clock, or outlive its process.
 
+use crate::decide::Judge;
 use policy::DnsName;
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -20,6 +22,24 @@ const MAX_OF_POD: usize = 4096;
 const MAX_PODS: usize = 4096;
 /// Longest URL that is kept, in bytes. Signed ones have some two thousand.
 const MAX_URL: usize = 16 * 1024;
+
+/// A pod, as long as its address is its own: addresses move from pod to pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Tenant {
+    address: IpAddr,
+    tenancy: u64,
+}
+
+impl Tenant {
+    /// Who has an address now.
+    pub(crate) fn of(judge: &dyn Judge, address: IpAddr) -> Self {
+        Self { address, tenancy: judge.tenancy(address) }
+    }
+
+    pub(crate) fn address(self) -> IpAddr {
+        self.address
+    }
+}
 
 /// A URL: host, port, and path with query as they were named.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,7 +78,7 @@ impl OfPod {
 /// The URLs that were named to each pod.
 #[derive(Debug, Default)]
 pub(crate) struct Referrals {
-    pods: Mutex<HashMap<IpAddr, OfPod>>,
+    pods: Mutex<HashMap<Tenant, OfPod>>,
     keys: [RandomState; 2],
 }
 
@@ -70,7 +90,7 @@ impl Referrals {
     /// An answer named these to a pod, for so long.
     pub(crate) fn name(
         &self,
-        pod: IpAddr,
+        pod: Tenant,
         urls: impl IntoIterator<Item = Url>,
         now: Instant,
         lifetime: Duration,
@@ -108,16 +128,16 @@ impl Referrals {
     }
 
     /// Whether an answer named this to a pod a short while ago.
-    pub(crate) fn is_named(&self, pod: IpAddr, url: &Url, now: Instant) -> bool {
+    pub(crate) fn is_named(&self, pod: Tenant, url: &Url, now: Instant) -> bool {
         self.is_marked(pod, self.mark(url), now)
     }
 
     /// Whether it named anything of this server.
-    pub(crate) fn is_host_named(&self, pod: IpAddr, host: &DnsName, port: u16, now: Instant) -> bool {
+    pub(crate) fn is_host_named(&self, pod: Tenant, host: &DnsName, port: u16, now: Instant) -> bool {
         self.is_marked(pod, self.host(host.as_str().to_owned(), port), now)
     }
 
-    fn is_marked(&self, pod: IpAddr, mark: Mark, now: Instant) -> bool {
+    fn is_marked(&self, pod: Tenant, mark: Mark, now: Instant) -> bool {
         let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         pods.get(&pod).and_then(|of_pod| of_pod.until.get(&mark)).is_some_and(|until| now <= *until)
     }
@@ -127,7 +147,11 @@ impl Referrals {
 mod tests {
     use super::*;
 
-    const POD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+    const POD: Tenant = tenant(1, 1);
+
+    const fn tenant(last: u8, tenancy: u64) -> Tenant {
+        Tenant { address: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, last)), tenancy }
+    }
 
     fn url(target: &str) -> Url {
         Url { host: "cdn.example".into(), port: 443, target: target.into() }
@@ -155,7 +179,8 @@ mod tests {
             |pod, url: &Url, after: u64| referrals.is_named(pod, url, now + Duration::from_secs(after));
         assert!(named(POD, &url("/a?sig=1"), 0) && named(POD, &url("/a?sig=1"), 300));
         assert!(!named(POD, &url("/a?sig=1"), 301));
-        assert!(!named(IpAddr::from([10, 0, 0, 2]), &url("/a?sig=1"), 0));
+        assert!(!named(tenant(2, 1), &url("/a?sig=1"), 0));
+        assert!(!named(tenant(1, 2), &url("/a?sig=1"), 0), "another pod has the address");
         for other in [
             url("/a"),
             url("/a?sig=2"),
@@ -179,7 +204,7 @@ mod tests {
         assert!(!named(POD, 443, 0));
         referrals.name(POD, [url("/a"), url("/b")], now, LIFETIME);
         assert!(named(POD, 443, 0) && named(POD, 443, 300));
-        assert!(!named(POD, 443, 301) && !named(POD, 80, 0) && !named(IpAddr::from([10, 0, 0, 2]), 443, 0));
+        assert!(!named(POD, 443, 301) && !named(POD, 80, 0) && !named(tenant(2, 1), 443, 0));
         assert!(!referrals.is_named(POD, &url("/"), now), "a server is nothing of it");
         referrals.name(POD, [url("/c")], now + Duration::from_secs(200), LIFETIME);
         assert!(named(POD, 443, 400));

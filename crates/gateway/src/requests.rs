@@ -124,6 +124,13 @@ impl RequestJudgement {
             unmet: None,
         }
     }
+
+    /// The rule that allows it limits uploads, and its connection, which another rule decided, is limited less: a rule without limits
+    /// must not undo those of another.
+    pub(crate) fn unlimited(self) -> Self {
+        let (nearest, generation) = (self.rule, self.generation);
+        Self { nearest, generation, ..Self::without_rule(Reason::LimitsChanged) }
+    }
 }
 
 /// The name for which a connection is; an address or nothing is none.
@@ -144,7 +151,10 @@ pub(crate) fn judge_request(
 ) -> RequestJudgement {
     let text = |rule: RuleId| pod.rule(rule).map(|facts| facts.text.clone());
     let operation = with_contacts_judged(operation, &pod.own);
-    judge_by(rules(pod, connection, opening), connection, &operation, text)
+    let judgement = judge_by(rules(pod, connection, opening), connection, &operation, text);
+    let allowing = judgement.deciding.and_then(|rule| pod.rule(rule));
+    let is_limited = |facts: &Arc<RuleFacts>| connection.limits_as(&facts.ceiling, facts.budget.is_some());
+    if allowing.is_none_or(is_limited) { judgement } else { judgement.unlimited() }
 }
 
 /// An operation that says whether its sender may go itself where it has the provider go.

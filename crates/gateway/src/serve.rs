@@ -16,7 +16,7 @@ use crate::parts::Uploads;
 use crate::pinned::Pinned;
 use crate::reason::{End, Reason};
 use crate::record::{Guard, Sink};
-use crate::referrals::Referrals;
+use crate::referrals::{Referrals, Tenant};
 use crate::refuse::Refused;
 use crate::relay::Relay;
 use crate::requests::{Handling, name_of};
@@ -358,7 +358,8 @@ impl Gateway {
             Awaits::Referral => &self.referrals,
             Awaits::Grant => &self.grants,
         };
-        let is_named = |name| named.is_host_named(*pod, name, destination.port(), Instant::now());
+        let tenant = Tenant::of(self.judge.as_ref(), *pod);
+        let is_named = |name| named.is_host_named(tenant, name, destination.port(), Instant::now());
         name_of(claim).is_some_and(is_named)
     }
 
@@ -454,8 +455,7 @@ impl Gateway {
                     return Reason::Unread;
                 }
                 // What it sends is counted as it was when it was opened.
-                let is_uncounted = permitted.budget.is_none() && still.budget.is_some();
-                if is_uncounted || !permitted.ceiling.is_within(&still.ceiling) {
+                if !permitted.limits_as(&still.ceiling, still.budget.is_some()) {
                     return Reason::LimitsChanged;
                 }
             }

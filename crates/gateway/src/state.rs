@@ -17,6 +17,7 @@ use purse::{Prices, Purse, StoreMeans, StoreStanding};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use thiserror::Error;
 
@@ -174,6 +175,7 @@ pub struct Table {
     now: RwLock<Option<InForce>>,
     searches: Searches,
     accounts: Arc<Accounts>,
+    last_tenancy: AtomicU64,
 }
 
 /// A state, and what was made of it.
@@ -184,6 +186,22 @@ struct InForce {
     /// None where there is no central gateway; an error where there is one that cannot be used.
     central: Option<Result<Arc<Means>, ()>>,
     purse: Option<Arc<Purse<Accounts>>>,
+    /// Of each pod's address a number of its own, until another pod has it.
+    tenancies: HashMap<IpAddr, u64>,
+}
+
+impl InForce {
+    /// Numbers addresses: whoever had one in the state before has it still, unless another pod is said to.
+    fn follow(&mut self, before: Option<&Self>, last: &AtomicU64) {
+        let workloads = &self.state.workloads;
+        let held = |address: &IpAddr| {
+            let before = before.filter(|it| it.state.workloads.get(address) == workloads.get(address))?;
+            before.tenancies.get(address).copied()
+        };
+        let next = || last.fetch_add(1, Ordering::Relaxed) + 1;
+        let all = self.state.pods.keys().map(|address| (*address, held(address).unwrap_or_else(next)));
+        self.tenancies = all.collect();
+    }
 }
 
 impl Table {
@@ -198,7 +216,7 @@ impl Table {
         let inspector = self.inspector_for(&state).ok().flatten();
         let central = self.central_for(&state).map_err(|_| ()).transpose();
         let purse = self.purse_for(&state).ok().flatten();
-        self.put(InForce { state, inspector, central, purse });
+        self.put(InForce { state, inspector, central, purse, tenancies: HashMap::new() });
     }
 
     /// Replaces everything, or nothing.
@@ -209,17 +227,19 @@ impl Table {
         let inspector = self.inspector_for(&state)?;
         let central = self.central_for(&state)?.map(Ok);
         let purse = self.purse_for(&state).map_err(StateError::Store)?;
-        self.put(InForce { state, inspector, central, purse });
+        self.put(InForce { state, inspector, central, purse, tenancies: HashMap::new() });
         Ok(())
     }
 
-    fn put(&self, next: InForce) {
+    fn put(&self, mut next: InForce) {
         self.accounts.merge(&next.state.quota_use);
         let rules = next.state.pods.values().flat_map(|pod| pod.rules.values());
         let requests = || rules.clone().filter_map(|facts| Some(&facts.requests.as_ref()?.requests));
         let kept: Vec<Leaks> = requests().filter_map(Keep::leaks).collect();
         self.searches.keep(requests().map(|requests| &requests.leaks).chain(&kept));
-        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Some(next);
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        next.follow(now.as_ref(), &self.last_tenancy);
+        *now = Some(next);
     }
 
     /// What there is, where it is of the same gateway: connections to it are good for more.
@@ -473,6 +493,11 @@ impl Judge for Table {
             }
         })
         .flatten()
+    }
+
+    fn tenancy(&self, pod: IpAddr) -> u64 {
+        // One that nobody told of is refused, whatever its number.
+        self.ask_all(|now| now.tenancies.get(&pod).copied()).flatten().unwrap_or(0)
     }
 
     fn checks_certificates(&self) -> bool {

@@ -14,15 +14,16 @@ mod support;
 
 use feed::tls::Identity;
 use gateway::{
-    Authority, AuthorityPem, Clients, End, Inspection, Reason, StoreAddress, StoreMeans, WhenDown,
+    Authority, AuthorityPem, Clients, End, Inspection, Keys, Reason, StoreAddress, StoreMeans, WhenDown,
 };
-use policy::{DomainPattern, Verdict};
+use policy::{DomainPattern, Key, SecretRef, Verdict};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConnection, ServerConfig, ServerConnection, StreamOwned};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, SystemTime};
 use support::door::{CONNECT, DOMAIN, DOOR, Door, LEAVE, RUNNER, able, outside, policies, server, shown};
 use support::web::trusting;
@@ -47,21 +48,25 @@ fn means(tls: &Tls) -> Inspection {
 }
 
 /// Answers each request of each connection with its first line, in TLS or in clear; where it has a field `x-to`, leads there.
-fn serve(port: u16, tls: Option<Arc<ServerConfig>>) {
-    let listener = server(port);
+/// What it was asked is told.
+fn serve(port: u16, tls: Option<Arc<ServerConfig>>) -> Receiver<String> {
+    let (listener, (heads, told)) = (server(port), channel());
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let (Ok(stream), tls) = (stream, tls.clone()) else { return };
+            let (Ok(stream), tls, heads) = (stream, tls.clone(), heads.clone()) else { return };
             std::thread::spawn(move || match tls {
-                Some(tls) => answer(StreamOwned::new(ServerConnection::new(tls).unwrap(), stream)),
-                None => answer(stream),
+                Some(tls) => answer(StreamOwned::new(ServerConnection::new(tls).unwrap(), stream), &heads),
+                None => answer(stream, &heads),
             });
         }
     });
+    told
 }
 
-fn answer(mut stream: impl Read + Write) {
+fn answer(mut stream: impl Read + Write, heads: &Sender<String>) {
     while let Some(head) = head(&mut stream) {
+        // Few tests want to know.
+        let _nobody = heads.send(head.clone());
         let line = head.lines().next().unwrap();
         let status = match head.lines().find_map(|line| line.strip_prefix("x-to: ")) {
             Some(to) => format!("302 Found\r\nLocation: {to}"),
@@ -278,6 +283,50 @@ fn netns_what_an_answer_granted_is_reached_wherever_it_is_and_nothing_else_there
         drop(granted);
         door.record();
         is_unknown();
+    });
+}
+
+#[test]
+fn netns_requests_of_a_workload_leave_with_the_key_of_their_rule_or_not_at_all() {
+    if !able() {
+        return;
+    }
+    outside("jg", || {
+        let tls = Tls::new();
+        let asked = serve(443, Some(Arc::clone(&tls.server)));
+        serve(80, None);
+        let means = means(&tls);
+        let inject = "credentials: [{inject: {secretRef: {name: keys, key: hub}, header: authorization}}]";
+        let door =
+            Door::opening(policies(&hub(&format!("{DOWNLOADS}, {inject}"))), Some(means.clone()), Vec::new());
+        let put = |text: &str| {
+            let at = SecretRef { namespace: "team".into(), name: "keys".into(), key: "hub".into() };
+            let keys: Keys = [(at, Key::read(text.as_bytes()).unwrap())].into_iter().collect();
+            door.keys.send(Arc::new(keys)).unwrap();
+        };
+        let shown = GET.replace("||", "|Authorization: Bearer of-the-runner||");
+        let mut stream = through(&door, &means.authority);
+        let (head, _) = ask(&mut stream, &shown);
+        assert!(head.starts_with("HTTP/1.1 403 "), "nobody told the key: {head}");
+        assert_eq!(door.calls.recv_timeout(support::PATIENCE).unwrap().reason, Reason::KeyMissing);
+        assert!(asked.try_recv().is_err(), "nothing left without it");
+        // On the connection that is open, with the key of this moment.
+        for key in ["of-the-first-secret", "of-the-second-secret"] {
+            put(key);
+            assert!(ask(&mut stream, &shown).0.starts_with("HTTP/1.1 200 "));
+            let left = asked.recv_timeout(support::PATIENCE).unwrap().to_ascii_lowercase();
+            assert!(left.contains(&format!("authorization: bearer {key}")), "{left}");
+            assert!(!left.contains("of-the-runner"), "{left}");
+            let call = door.calls.recv_timeout(support::PATIENCE).unwrap();
+            assert_eq!((call.reason, &*call.injected.unwrap().secret.key), (Reason::RequestAllowed, "hub"));
+        }
+        drop(stream);
+        door.record();
+        // In clear it does not leave.
+        let (method, path) = GET.split_once(' ').unwrap();
+        let (answer, _stream) = door.ask(&format!("{method} http://hub.example{path}"));
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+        assert_eq!(door.calls.recv_timeout(support::PATIENCE).unwrap().reason, Reason::KeyInClear);
     });
 }
 

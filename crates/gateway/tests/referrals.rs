@@ -8,31 +8,41 @@
 )]
 
 use crate::support;
-use gateway::{Ceiling, Limits, Reason, RuleFacts};
+use gateway::{Ceiling, Limits, Reason, RuleFacts, State};
 use http::StatusCode;
 use policy::{Mismatch, Operations, Requests, RuleId, Verb};
 use std::sync::Arc;
-use support::web::{Client, Way, World, anything, full, request, rule, run, state_of};
+use support::web::{Client, Way, World, anything, full, nothing, request, rule, run, state_of};
 use support::{ALLOWS, Tls};
 
 const WAYS: [Way; 3] = [Way::Clear, Way::Tls1, Way::Tls2];
 const BLOB: &str = "/v2/a/b/blobs/sha256:0000000000000000000000000000000000000000000000000000000000000000";
 const BATCH: &str = "/a/b.git/info/lfs/objects/batch";
 
-/// One rule allows to download and upload what is understood, another anything that an answer led to.
-fn world(way: Way) -> World {
+/// Downloads and uploads what is understood.
+fn reading() -> Requests {
     let verbs = [Verb::Download, Verb::Upload].into();
     let operations = vec![Operations { verbs, resources: vec![] }];
-    let understood = Requests { operations, ..Requests::default() };
-    let referred = Requests { only_referred: true, ..anything() };
-    let mut state = state_of(understood.clone(), Ceiling::default(), None);
+    Requests { operations, ..Requests::default() }
+}
+
+/// Of a pod with these rules.
+fn state_by(rules: &[(RuleId, Requests)]) -> State {
+    let mut state = state_of(nothing(), Ceiling::default(), None);
     for pod in state.pods.values_mut() {
         let usual = (*pod.rules[&ALLOWS]).clone();
-        for (number, requests) in [(ALLOWS, &understood), (RuleId(18), &referred)] {
+        for (number, requests) in rules {
             let requests = Some(rule(requests.clone(), true));
-            pod.rules.insert(number, Arc::new(RuleFacts { requests, ..usual.clone() }));
+            pod.rules.insert(*number, Arc::new(RuleFacts { requests, ..usual.clone() }));
         }
     }
+    state
+}
+
+/// One rule allows to download and upload what is understood, another anything that an answer led to.
+fn world(way: Way) -> World {
+    let referred = Requests { only_referred: true, ..anything() };
+    let state = state_by(&[(ALLOWS, reading()), (RuleId(18), referred)]);
     World::before(&Tls::new(), way, state, Limits::default(), true)
 }
 
@@ -85,6 +95,46 @@ fn another_connection_of_the_pod_may_ask_for_it_too() {
         let mut first = world.client().await;
         assert_eq!(ask(&mut first, "GET", BLOB, ("x-location", "/one"), "").await, StatusCode::FOUND);
         assert_eq!(ask(&mut world.client().await, "GET", "/one", NONE, "").await, StatusCode::OK);
+    });
+}
+
+#[test]
+fn who_gets_the_address_of_another_pod_gets_nothing_of_what_was_granted_to_it() {
+    let held_by = |world: &World, pod: Option<&str>| {
+        let all = [(ALLOWS, reading()), (RuleId(18), Requests { only_referred: true, ..anything() })];
+        let mut state = State { inspection: Some(Arc::clone(&world.inspection)), ..state_by(&all) };
+        match pod {
+            Some(pod) => {
+                let addresses: Vec<_> = state.pods.keys().copied().collect();
+                state.workloads = addresses.into_iter().map(|address| (address, pod.into())).collect();
+            }
+            None => state.pods.clear(),
+        }
+        world.proxy.table.replace(state);
+    };
+    let world = world(Way::Tls2);
+    run(async {
+        let one = async || ask(&mut world.client().await, "GET", "/one", NONE, "").await;
+        let to_one = ("x-location", "/one");
+        held_by(&world, Some("team/first"));
+        let mut of_first = world.client().await;
+        assert_eq!(ask(&mut of_first, "GET", BLOB, to_one, "").await, StatusCode::FOUND);
+        held_by(&world, Some("team/first"));
+        assert_eq!(one().await, StatusCode::OK, "another state says the same of it");
+        held_by(&world, Some("team/second"));
+        assert_eq!(one().await, StatusCode::FORBIDDEN);
+        // What was open before is the first one's, and leads nobody else anywhere.
+        assert_eq!(ask(&mut of_first, "GET", BLOB, to_one, "").await, StatusCode::FOUND);
+        assert_eq!(one().await, StatusCode::FORBIDDEN);
+        // Nor does one of the same name get it that came when the first had gone.
+        held_by(&world, None);
+        held_by(&world, Some("team/second"));
+        assert_eq!(one().await, StatusCode::FORBIDDEN);
+        assert_eq!(ask(&mut world.client().await, "GET", BLOB, to_one, "").await, StatusCode::FOUND);
+        assert_eq!(one().await, StatusCode::OK);
+        held_by(&world, None);
+        held_by(&world, Some("team/second"));
+        assert_eq!(one().await, StatusCode::FORBIDDEN);
     });
 }
 

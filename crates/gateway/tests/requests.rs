@@ -9,8 +9,8 @@
 
 use crate::support;
 use gateway::{
-    Bound, Claim, Handling, Judge, Opaque, Opening, PodState, Reason, RequestRule, RuleFacts, Rules, State,
-    Table,
+    Bound, Ceiling, Claim, Handling, Judge, Opaque, Opening, PodState, Reason, RequestRule, RuleFacts, Rules,
+    State, Table,
 };
 use inspect::ClientHello;
 use inspect::http_head::Host;
@@ -96,6 +96,38 @@ fn shared_rules_for_the_same_server_are_a_union() {
         let judgement = judge(verb);
         assert_eq!((judgement.reason, judgement.lacks), (Reason::RequestNotAllowed, Some(lacks)), "{verb}");
         assert_eq!((judgement.nearest.as_deref(), judgement.rule), (Some("call"), None), "the deciding rule");
+    }
+}
+
+#[test]
+fn what_a_rule_with_limits_allows_does_not_go_over_a_connection_without_them() {
+    let most = |max_upload| Ceiling { max_upload, download_only: None };
+    let none = (most(None), None);
+    for (first, second, expected) in [
+        (none, none, Reason::RequestAllowed),
+        (none, (most(None), Some(17)), Reason::LimitsChanged),
+        (none, (most(Some(10)), None), Reason::LimitsChanged),
+        ((most(Some(11)), None), (most(Some(10)), None), Reason::LimitsChanged),
+        ((most(Some(10)), Some(16)), (most(Some(10)), Some(17)), Reason::RequestAllowed),
+        ((most(Some(10)), Some(16)), none, Reason::RequestAllowed),
+    ] {
+        let limited = |verb, (ceiling, budget): (Ceiling, Option<u32>)| {
+            let facts = rule(verb, "hub.example", (443, 443), true);
+            Arc::new(RuleFacts { ceiling, budget, ..(*facts).clone() })
+        };
+        let rules = [limited(Verb::Download, first), limited(Verb::Upload, second)];
+        let table = table(&rules, bound(&[("hub.example", ALL)]), Rules::default());
+        let request = opening(tls("hub.example", &[]), 443);
+        assert_eq!(table.judge(&request).budget, first.1, "the first decides the connection");
+        let judge = |verb| table.judge_request(&request, &operation(verb));
+        assert_eq!(judge(Verb::Download).reason, Reason::RequestAllowed, "{first:?} {second:?}");
+        let judged = judge(Verb::Upload);
+        assert_eq!(judged.reason, expected, "{first:?} {second:?}");
+        let named = [judged.rule, judged.nearest];
+        let is_refused = expected.verdict() == Verdict::Deny;
+        let says: [Option<Arc<str>>; 2] =
+            if is_refused { [None, Some("upload".into())] } else { [Some("upload".into()), None] };
+        assert_eq!(named, says, "{first:?} {second:?}");
     }
 }
 

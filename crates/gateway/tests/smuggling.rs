@@ -10,7 +10,8 @@
 use crate::support;
 use gateway::{Ceiling, End, Limits, Reason};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use support::web::{Way, World, anything, nothing, state_of, trusting};
@@ -138,6 +139,24 @@ fn a_broken_chunk_breaks_the_request() {
             "0\r\nContent-Length: 5\r\n\r\n",
             "0\r\nHost: other.example\r\n\r\n",
             "0\r\n X: 1\r\n\r\n",
+            "4;a=\rb\r\nabcd\r\n0\r\n\r\n",
+            "4;a=\"\r\n\"\r\nabcd\r\n0\r\n\r\n",
+            "4 \r\nabcd\r\n0\r\n\r\n",
+            " 4\r\nabcd\r\n0\r\n\r\n",
+            "+4\r\nabcd\r\n0\r\n\r\n",
+            "0_4\r\nabcd\r\n0\r\n\r\n",
+            "\r\nabcd\r\n0\r\n\r\n",
+            "4\r\r\nabcd\r\n0\r\n\r\n",
+            "8000000000000000\r\nabcd\r\n0\r\n\r\n",
+            "10000000000000004\r\nabcd\r\n0\r\n\r\n",
+            "4\r\nabcd\n0\r\n\r\n",
+            "4\r\nabcd0\r\n\r\n",
+            "0\n\r\n",
+            "0\r\n\n",
+            "0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "0\r\nX: 1\r\n Y: 2\r\n\r\n",
+            "0\r\nX Y: 1\r\n\r\n",
+            "0\r\nX\r\n\r\n",
         ] {
             let world = World::new(way, anything());
             let mut client = connect(&world);
@@ -150,6 +169,228 @@ fn a_broken_chunk_breaks_the_request() {
             let calls: Vec<_> = world.proxy.calls.try_iter().map(|call| call.end).collect();
             assert!(calls.iter().all(|end| *end != End::Closed) && calls.len() <= 1, "{rest:?} {calls:?}");
         }
+    }
+}
+
+/// What whoever smuggles wants to get to the server unjudged, behind what is written before it.
+const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: hub.example\r\n\r\n";
+
+/// Lines of a head, behind `POST /a HTTP/1.1` and its host, which no two readers may take in different ways.
+const ODD_FIELDS: [&str; 30] = [
+    "Transfer-Encoding: chunked, identity",
+    "Transfer-Encoding: identity, chunked",
+    "Transfer-Encoding: identity",
+    "Transfer-Encoding: chunked, chunked",
+    "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+    "Transfer-Encoding: chunked\r\nTransfer-Encoding: x",
+    "Transfer-Encoding: \"chunked\"",
+    "Transfer-Encoding: chunked;q=1",
+    "Transfer-Encoding: ,chunked",
+    "Transfer-Encoding:\u{b}chunked",
+    "Transfer-Encoding: chunked\u{a0}",
+    "Transfer-Encoding:\r\n chunked",
+    "Transfer-Encoding : chunked",
+    "Transfer-Encoding\t: chunked",
+    "Transfer-Encoding\0: chunked",
+    "Transfer-Encoding:",
+    "Transfer-Encoding: chunked\r\nconTENT-length: 5",
+    "Content-Length: 0x5",
+    "Content-Length: 0_5",
+    "Content-Length: -5",
+    "Content-Length:",
+    "Content-Length: 5 5",
+    "Content-Length: 5;5",
+    "Content-Length: 18446744073709551621",
+    "Content-Length\0: 5",
+    "X Y: 1\r\nContent-Length: 5",
+    "X\0Y: 1\r\nContent-Length: 5",
+    ": 1\r\nContent-Length: 5",
+    "X\r\nContent-Length: 5",
+    "X: 1\r\n\tContent-Length: 5",
+];
+
+/// Whole heads of that kind.
+const ODD_HEADS: [&str; 16] = [
+    "GET /a\r\n",
+    "GET /a\r\n\r\n",
+    "GET /a HTTP/0.9\r\nHost: hub.example\r\n\r\n",
+    "GET /a HTTP/1.2\r\nHost: hub.example\r\n\r\n",
+    "GET /a HTTP/01.1\r\nHost: hub.example\r\n\r\n",
+    "GET /a http/1.1\r\nHost: hub.example\r\n\r\n",
+    "GET\t/a HTTP/1.1\r\nHost: hub.example\r\n\r\n",
+    "GET /a\0 HTTP/1.1\r\nHost: hub.example\r\n\r\n",
+    "\r\nGET /a HTTP/1.1\r\nHost: hub.example\r\n\r\n",
+    "GET /a HTTP/1.1\nHost: hub.example\n\n",
+    "GET /a HTTP/1.1\r\nHost: hub.example\r\n\n",
+    "GET /a HTTP/1.1\r\nHost: hub.example\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "HEAD /a HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "POST /a HTTP/1.0\r\nHost: hub.example\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "GET https://hub.example/a HTTP/1.1\r\nHost: hub.example\r\n\r\n",
+    "GET http://hub.example@other.example/a HTTP/1.1\r\nHost: hub.example\r\n\r\n",
+];
+
+/// Requests that are odd and have one meaning, and as what the server gets them, with what is behind them.
+const ODD_AND_SOUND: [(&str, &[(&str, &str)]); 10] = [
+    (
+        "POST /a HTTP/1.1\r\nHost: hub.example\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        &[("POST /a", "ok"), BEHIND],
+    ),
+    (
+        "POST /a HTTP/1.1\r\nHost: hub.example\r\nTransfer-Encoding:\tchunked\t\r\n\r\n02\r\nok\r\n0\r\nX: 1\r\n\r\n",
+        &[("POST /a", "ok"), BEHIND],
+    ),
+    (
+        "POST /a HTTP/1.1\r\nHost: hub.example\r\nConnection: content-length\r\nContent-Length: 2\r\n\r\nok",
+        &[("POST /a", "ok"), BEHIND],
+    ),
+    (
+        "POST /a HTTP/1.1\r\nHost: hub.example\r\nConnection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        &[("POST /a", "ok"), BEHIND],
+    ),
+    (
+        "POST /a HTTP/1.1\r\nHost: hub.example\r\nConnection: host\r\nContent-Length: 2\r\n\r\nok",
+        &[("POST /a", "ok"), BEHIND],
+    ),
+    (
+        "POST /a HTTP/1.1\r\nHost: hub.example\r\nContent_Length: 9\r\nTransfer_Encoding: chunked\r\nContent-Length: 2\r\n\r\nok",
+        &[("POST /a", "ok"), BEHIND],
+    ),
+    ("POST /a HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 002\r\n\r\nok", &[("POST /a", "ok"), BEHIND]),
+    (
+        "POST http://HUB.example/a HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 2\r\n\r\nok",
+        &[("POST /a", "ok"), BEHIND],
+    ),
+    ("POST /a HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 45\r\n\r\n", &[("POST /a", SMUGGLED)]),
+    (
+        "POST /a HTTP/1.1\r\nHost: hub.example\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n\r\n\r\n0\r\n\r\n",
+        &[("POST /a", "\r\n"), BEHIND],
+    ),
+];
+const BEHIND: (&str, &str) = ("GET /smuggled", "");
+
+/// The first request in bytes, as one who believes nothing finds it: method and target, and its body; and what is behind it.
+/// Nothing where it has no end.
+fn whole(bytes: &[u8]) -> Option<((String, String), &[u8])> {
+    let end = bytes.windows(4).position(|at| at == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&bytes[..end]).unwrap();
+    assert!(!head.replace("\r\n", "").contains(['\r', '\n', '\0']), "{head:?}");
+    let mut lines = head.split("\r\n");
+    let line = lines.next().unwrap().strip_suffix(" HTTP/1.1").unwrap().to_owned();
+    let fields: Vec<(String, &str)> = lines
+        .map(|line| line.split_once(": ").unwrap())
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .collect();
+    let of = |name: &str| -> Vec<&str> {
+        fields.iter().filter(|(known, _)| known == name).map(|(_, value)| *value).collect()
+    };
+    let (lengths, codings) = (of("content-length"), of("transfer-encoding"));
+    assert!(of("host").len() == 1 && lengths.len() + codings.len() <= 1, "{head:?}");
+    let (mut rest, mut body) = (&bytes[end + 4..], Vec::new());
+    for length in lengths {
+        assert!(length.bytes().all(|byte| byte.is_ascii_digit()), "{head:?}");
+        let (own, behind) = rest.split_at_checked(length.parse().unwrap())?;
+        (body, rest) = (own.to_vec(), behind);
+    }
+    for coding in codings {
+        assert_eq!(coding, "chunked", "{head:?}");
+        loop {
+            let end = rest.windows(2).position(|at| at == b"\r\n")?;
+            let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+            let (own, behind) = rest[end + 2..].split_at_checked(size)?;
+            body.extend(own);
+            let (line_end, behind) = behind.split_at_checked(2)?;
+            assert_eq!(line_end, b"\r\n", "{head:?}");
+            rest = behind;
+            if size == 0 {
+                break;
+            }
+        }
+    }
+    Some(((line, String::from_utf8(body).unwrap()), rest))
+}
+
+/// All of a connection, and how many bytes are behind the last that is whole.
+fn all_whole(mut bytes: &[u8]) -> (Vec<(String, String)>, usize) {
+    let mut all = Vec::new();
+    while let Some((request, rest)) = whole(bytes) {
+        all.push(request);
+        bytes = rest;
+    }
+    (all, bytes.len())
+}
+
+/// A server that answers every whole request, and tells what came over each connection, one after the other.
+fn telling(listener: TcpListener) -> Receiver<Vec<u8>> {
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = patient(stream.unwrap());
+            let (mut came, mut answered, mut piece) = (Vec::new(), 0, [0; 4096]);
+            while let Ok(length @ 1..) = stream.read(&mut piece) {
+                came.extend_from_slice(&piece[..length]);
+                while answered < all_whole(&came).0.len() {
+                    answered += 1;
+                    let _gone = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                }
+            }
+            if tell.send(came).is_err() {
+                return;
+            }
+        }
+    });
+    told
+}
+
+/// Sends this behind a sound request, and what is smuggled behind it. The server must get these requests, each as it was judged, or
+/// nothing more; where nothing, the connection is cut.
+fn check_behind(proxy: &Proxy, told: &Receiver<Vec<u8>>, bytes: &str, expected: &[(&str, &str)]) {
+    let mut client = proxy.connect();
+    client.write_all(FIRST.as_bytes()).unwrap();
+    assert_eq!(answer(&mut client), "http/1.1 200 ok");
+    client.write_all(format!("{bytes}{SMUGGLED}").as_bytes()).unwrap();
+    for _ in expected {
+        assert_eq!(answer(&mut client), "http/1.1 200 ok", "{bytes:?}");
+    }
+    if expected.is_empty() {
+        let mut rest = Vec::new();
+        let _reset = client.read_to_end(&mut rest);
+        assert!(rest.is_empty(), "{bytes:?} is answered with nothing");
+    }
+    drop(client);
+    let record = proxy.record();
+    assert_eq!(record.end == End::Cut, expected.is_empty(), "{bytes:?} {record:?}");
+    // Behind it all that the proxy sent is there.
+    TcpStream::connect(proxy.server.local_addr().unwrap()).unwrap().write_all(b"end").unwrap();
+    let came: Vec<_> = std::iter::from_fn(|| Some(told.recv_timeout(PATIENCE).unwrap()))
+        .take_while(|it| it != b"end")
+        .collect();
+    let came: Vec<_> = came.iter().map(|bytes| all_whole(bytes)).collect();
+    assert!(came.iter().all(|(_, rest)| *rest == 0), "{bytes:?}: a part of a request: {came:?}");
+    let came: Vec<_> = came.into_iter().flat_map(|(all, _)| all).collect();
+    let first = std::iter::once(&("GET /first", ""));
+    let meant: Vec<_> =
+        first.chain(expected).map(|(line, body)| ((*line).to_owned(), (*body).to_owned())).collect();
+    assert_eq!(came, meant, "{bytes:?}");
+    let judged: Vec<_> =
+        proxy.calls.try_iter().map(|call| (call.reason, format!("{} {}", call.method, call.path))).collect();
+    let meant: Vec<_> = meant.into_iter().map(|(line, _)| (Reason::RequestAllowed, line)).collect();
+    assert_eq!(judged, meant, "{bytes:?}");
+}
+
+/// Classes as the HTTP Garden has them (<https://github.com/narfindustries/http-garden>), in words of our own.
+#[test]
+fn the_server_gets_nothing_or_one_sound_request_that_is_the_one_that_was_judged() {
+    let proxy = Proxy::start(Some(state_of(anything(), Ceiling::default(), None)), Limits::default());
+    let told = telling(proxy.server.try_clone().unwrap());
+    for fields in ODD_FIELDS {
+        let bytes = format!("POST /a HTTP/1.1\r\nHost: hub.example\r\n{fields}\r\n\r\n0\r\n\r\n");
+        check_behind(&proxy, &told, &bytes, &[]);
+    }
+    for bytes in ODD_HEADS {
+        check_behind(&proxy, &told, bytes, &[]);
+    }
+    for (bytes, expected) in ODD_AND_SOUND {
+        check_behind(&proxy, &told, bytes, expected);
     }
 }
 

@@ -3,7 +3,11 @@
 //! Guarantees: says where a key is, never what it is. Does not: know any service; which field a key goes in is told by
 //! `inspect`, unless the rule names it.
 
+use crate::labels::Requirement;
+use crate::rule::Policy;
+use crate::set::PolicySet;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,6 +45,22 @@ impl Inject {
     pub const LABEL: &'static str = "cofferdam.dev/inject";
     /// Its value.
     pub const LABEL_VALUE: &'static str = "true";
+}
+
+/// The label that a workload has which comes to an egress gateway without a node, with the name of its service account.
+pub const ACCOUNT_LABEL: &str = "cofferdam.dev/service-account";
+
+/// Where the keys are that rules put into requests of workloads without a node. A policy that is meant for such workloads names
+/// [`ACCOUNT_LABEL`] in its subject; the keys of others, which select them with all pods, are not told to who serves them.
+pub fn keys_of_accounts(set: &PolicySet) -> BTreeSet<&SecretRef> {
+    let names_accounts = |policy: &&Policy| {
+        policy.subject.pods.0.iter().any(|requirement| match requirement {
+            Requirement::In(key, _) | Requirement::Exists(key) => key.as_ref() == ACCOUNT_LABEL,
+            Requirement::NotIn(..) | Requirement::DoesNotExist(_) => false,
+        })
+    };
+    let rules = set.policies.iter().filter(names_accounts).flat_map(|policy| policy.egress.rules());
+    rules.filter_map(|rule| Some(&set.requests(rule.id)?.inject.as_ref()?.secret)).collect()
 }
 
 impl fmt::Display for Inject {

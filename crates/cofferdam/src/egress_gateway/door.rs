@@ -101,6 +101,7 @@ impl Door {
         let (lookup, counters) = (Arc::new(SystemLookup), Arc::clone(&files.shared.counters));
         let visitors = Arc::new(Visitors::new(policies, lookup, sink, counters, limits, phase));
         visitors.open_with(files.opens.as_deref(), files.never.clone())?;
+        visitors.inject_with(files.shared.keys.subscribe());
         visitors.count_with(store, prices).context("starting the thread that shares budgets")?;
         let clients = known.subscribe();
         tokio::select! {

@@ -8,6 +8,8 @@ use crate::agent::credentials::Credentials;
 use feed::Replica;
 use feed::client::{Enforced, Node, follow};
 use feed::tls::Identity;
+use policy::{Key, SecretRef};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +52,10 @@ impl Node for Link {
     async fn received(&mut self, replica: &Replica) -> Enforced {
         self.shared.load(replica.policy_set());
         Enforced { generation: Some(replica.generation()), ..Enforced::default() }
+    }
+
+    fn keys(&mut self, keys: BTreeMap<SecretRef, Key>) {
+        self.shared.inject_with(keys.into_iter().collect());
     }
 
     fn connected(&mut self, problem: Option<String>) {

@@ -3,7 +3,7 @@
 //! Enters: a [`PolicySet`] with every pod. Leaves: judgements. Guarantees: as if the pod had resolved to the address the names
 //! that its node says, which its node alone knows; a pod that is not on the node that asks, or has another address, is
 //! nobody. A workload that comes by itself gets what a rule allows it by name or by address, and nothing for want of a
-//! policy; its requests are judged by the same rules as a pod's. Does not: judge requests of nodes' pods, count, or put in keys;
+//! policy; its requests are judged by the same rules as a pod's. Does not: judge requests of nodes' pods, count, or know keys;
 //! for such a workload a rule that demands what nobody here does allows nothing.
 
 use super::asked::Asked;
@@ -11,6 +11,7 @@ use super::barred::{Bar, Needs};
 use super::spending::Spending;
 use crate::ceiling::Ceiling;
 use crate::decide::{Awaits, Judgement, when_unopened};
+use crate::keys::Keys;
 use crate::leaks::Searches;
 use crate::reason::Reason;
 use crate::requests::{self, Demands, Handling, RequestJudgement};
@@ -111,7 +112,7 @@ impl Policies {
         &self,
         visit: &Visit<'_>,
         operation: &Operation,
-        (searches, spending): (&Searches, &Spending),
+        (searches, spending, keys): (&Searches, &Spending, &Keys),
     ) -> RequestJudgement {
         let part = self.part(visit.workload);
         let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,7 +139,12 @@ impl Policies {
                 ..RequestJudgement::without_rule(Reason::NeedsNode)
             };
         };
-        let demands = Demands { account, prices: spending.prices(), ..demands.unwrap_or_default() };
+        if !connection.limits_as(&Ceiling::from(entry.upload.unwrap_or_default()), false) {
+            return judgement.unlimited();
+        }
+        let inject = entry.requests.as_ref().and_then(|requests| requests.inject.as_ref());
+        let inject = inject.map(|inject| keys.injecting(inject));
+        let demands = Demands { account, prices: spending.prices(), inject, ..demands.unwrap_or_default() };
         RequestJudgement { demands, ..judgement }
     }
 
@@ -259,12 +265,11 @@ impl Visit<'_> {
 }
 
 /// Whether a rule demands what nobody here can meet: bytes that the kernel counts over time; an account that several gateways draw
-/// on, where they share no store (`counts`); keys; or a place for contents.
+/// on, where they share no store (`counts`); or a place for contents.
 fn needs_node(rule: &RuleEntry, counts: bool) -> bool {
     let is_uploaded = rule.upload.is_some_and(|upload| upload.hour.is_some() || upload.day.is_some());
     let requests = rule.requests.as_deref();
-    let is_kept = |it: &policy::Requests| it.inject.is_some() || it.capture.is_some();
-    is_uploaded || requests.is_some_and(|it| !counts && !it.quotas.is_open() || is_kept(it))
+    is_uploaded || requests.is_some_and(|it| !counts && !it.quotas.is_open() || it.capture.is_some())
 }
 
 /// Whether somebody wrote the rule that decides.

@@ -4,8 +4,8 @@
 //! addresses of names. Guarantees: a name is only looked up where the workload's policy speaks of it and lets it ask; a
 //! connection by a name goes only to an address that this gateway itself was told for the name; what policy leaves open, and
 //! what it allows with demands that nobody here can meet, is refused; a rule that looks at requests lets none through that it
-//! does not list; a name of which something is granted is looked up only while that holds. Does not: count bytes over time, put in keys,
-//! keep contents.
+//! does not list; a name of which something is granted is looked up only while that holds; a request whose rule has a key leaves
+//! with that key or not at all. Does not: count bytes over time, keep contents.
 
 use super::policies::{Policies, Visit};
 use super::spending::Spending;
@@ -13,9 +13,10 @@ use super::workload::{Stranger, Workloads};
 use crate::bounds::Bounds;
 use crate::decide::{Claim, Judge, Judgement, Opening, shut};
 use crate::front::{Host, Resolve, Resolved, Resolving, Unresolved};
+use crate::keys::Keys;
 use crate::leaks::Searches;
 use crate::reason::Reason;
-use crate::referrals::Referrals;
+use crate::referrals::{Referrals, Tenant};
 use crate::requests::{Handling, RequestJudgement, name_of};
 use crate::tls::Inspector;
 use policy::{DnsName, DomainPattern, Generation, Operation, Verdict};
@@ -24,7 +25,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -75,6 +76,8 @@ pub(super) struct Visiting {
     grants: Arc<Referrals>,
     opens: RwLock<Opens>,
     spending: Spending,
+    /// The keys that requests leave with.
+    keys: OnceLock<watch::Receiver<Arc<Keys>>>,
     searches: Searches,
     /// The state of policy that searches are of.
     searched: AtomicU64,
@@ -101,6 +104,7 @@ impl Visiting {
             grants: Arc::default(),
             opens: RwLock::default(),
             spending: Spending::default(),
+            keys: OnceLock::new(),
             searches: Searches::default(),
             searched: AtomicU64::new(0),
         }
@@ -114,6 +118,15 @@ impl Visiting {
     /// Where what answers grant is kept.
     pub(super) fn grants(&self) -> Arc<Referrals> {
         Arc::clone(&self.grants)
+    }
+
+    /// Has requests leave with the latest of these keys. Once: what was set before stays.
+    pub(super) fn inject_with(&self, keys: watch::Receiver<Arc<Keys>>) {
+        let _set_before = self.keys.set(keys);
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        self.keys.get().map(|keys| Arc::clone(&keys.borrow())).unwrap_or_default()
     }
 
     /// What budgets are counted by.
@@ -212,7 +225,7 @@ impl Visiting {
         let refuse = |reason| Unresolved { reason, rule: None, detail: None };
         let workload = self.workloads.at(pod).ok_or_else(|| refuse(Reason::UnknownPod))?;
         let policies = self.policies.borrow().clone().ok_or_else(|| refuse(Reason::NoPolicy))?;
-        let is_granted = self.grants.is_host_named(pod, &name, HTTPS, Instant::now());
+        let is_granted = self.grants.is_host_named(Tenant::of(self, pod), &name, HTTPS, Instant::now());
         policies
             .may_ask(&workload, &name, is_granted)
             .map_err(|rule| Unresolved { rule, ..refuse(Reason::LookupRefused) })?;
@@ -240,7 +253,8 @@ impl Judge for Visiting {
 
     fn judge_request(&self, opening: &Opening, operation: &Operation) -> RequestJudgement {
         let asked = self.ask(opening, true, |policies, visit| {
-            policies.asked(visit, operation, (self.searches(policies.generation()), &self.spending))
+            let searches = self.searches(policies.generation());
+            policies.asked(visit, operation, (searches, &self.spending, &self.keys()))
         });
         asked.unwrap_or_else(|refused| RequestJudgement::without_rule(refused.reason))
     }
@@ -259,5 +273,74 @@ impl Resolve for Visiting {
     fn resolve(&self, pod: IpAddr, host: &Host) -> Resolving<'_> {
         let host = host.clone();
         Box::pin(self.led(pod, host))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::inspect::ClientHello;
+    use policy::{Inject, Key, SecretRef, Verb};
+
+    const OBJECTS: &str = "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: team}
+---
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: {name: runners, namespace: team}
+spec:
+  subject: {podSelector: {matchLabels: {cofferdam.dev/service-account: runner}}}
+  egress:
+  - action: Allow
+    to: [{domains: [hub.example]}]
+    ports: [{port: 443}]
+    operations: [{verbs: [download]}]
+    credentials: [{inject: {secretRef: {name: keys, key: hub}, header: x-key}}]
+";
+
+    fn policies() -> Arc<Policies> {
+        let read = crds::read_objects("test.yaml", OBJECTS.as_bytes());
+        let compiled = compiler::compile_unlinted(read.objects, Generation(7));
+        let mut diagnostics = read.diagnostics.iter().chain(&compiled.diagnostics);
+        assert_eq!(diagnostics.find(|it| it.is_error()), None);
+        Arc::new(Policies::new(compiled.set, Vec::new()))
+    }
+
+    #[test]
+    fn a_rule_with_a_key_allows_its_workload_and_has_the_key_of_this_moment_put_in_or_none() {
+        let (_policies, latest) = watch::channel(Some(policies()));
+        let visiting = Visiting::new(latest, Arc::new(SystemLookup));
+        let pod = visiting.enter("spiffe://prod.example/ns/team/sa/runner").unwrap();
+        let (name, address) = (DnsName::parse("hub.example").unwrap(), IpAddr::from([203, 0, 113, 9]));
+        visiting.remember(&name, &[address], Instant::now());
+        let claim = Claim::Tls(ClientHello { sni: Some(name), ..ClientHello::default() });
+        let opening = Opening { pod, destination: (address, 443).into(), claim };
+        let judged = visiting.judge(&opening);
+        assert_eq!((judged.reason, judged.handling), (Reason::NameAllowed, Handling::Open));
+
+        let download = Operation { verb: Verb::Download, ..Operation::unknown("") };
+        let injecting = || {
+            let judged = visiting.judge_request(&opening, &download);
+            assert_eq!(judged.reason, Reason::RequestAllowed);
+            judged.demands.inject.unwrap()
+        };
+        let secret = SecretRef { namespace: "team".into(), name: "keys".into(), key: "hub".into() };
+        let inject = Inject { secret: secret.clone(), header: Some("x-key".into()) };
+        assert_eq!(
+            (injecting().inject, injecting().held),
+            (inject, None),
+            "nobody told any: it leaves not at all"
+        );
+        let (keys, held) = watch::channel(Arc::default());
+        visiting.inject_with(held);
+        for key in ["of-the-first-secret", "of-the-second-secret"] {
+            let one = (secret.clone(), Key::read(key.as_bytes()).unwrap());
+            keys.send_replace(Arc::new([one].into_iter().collect()));
+            assert_eq!(injecting().held.unwrap().key.expose(), key);
+        }
+        keys.send_replace(Arc::default());
+        assert_eq!(injecting().held, None, "a Secret that is taken away is no longer used");
     }
 }

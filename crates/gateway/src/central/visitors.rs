@@ -11,6 +11,7 @@ use super::workload::Stranger;
 use crate::bounds::Bounds;
 use crate::counters::{Counters, add};
 use crate::front::{Caller, Presented};
+use crate::keys::Keys;
 use crate::near::Near;
 use crate::reason::Reason;
 use crate::record::Sink;
@@ -148,6 +149,12 @@ impl Visitors {
         prices: Option<Arc<Prices>>,
     ) -> std::io::Result<()> {
         self.visiting.spending().count_with(store, prices)
+    }
+
+    /// Has requests leave with the latest of these keys, where their rule puts one into them. Without them, and without the key
+    /// that a rule has, such requests are refused. Once: what was set before stays.
+    pub fn inject_with(&self, keys: watch::Receiver<Arc<Keys>>) {
+        self.visiting.inject_with(keys);
     }
 
     /// How the store of budgets stands; nothing where there is none.

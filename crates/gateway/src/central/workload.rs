@@ -1,17 +1,15 @@
 //! Workloads that come to the central gateway by themselves: who they are to policy.
 //!
 //! Enters: the id in a certificate that was verified (`spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT`, as Istio and SPIRE write it).
-//! Leaves: a [`Pod`] that policies select as any other: in that namespace, with the one label [`LABEL`]. It stands under an
+//! Leaves: a [`Pod`] that policies select as any other: in that namespace, with the one label [`ACCOUNT_LABEL`]. It stands under an
 //! address that no machine has, by which the front door knows its callers; the same id has the same address for as long as this
 //! process runs, and no two ids have one. Guarantees: at most [`MAX_WORKLOADS`] of them. Pure but for a lock.
 
-use policy::{Labels, Pod, WorkloadRef};
+use policy::{ACCOUNT_LABEL, Labels, Pod, WorkloadRef};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The label that such a workload has, with the name of its service account.
-const LABEL: &str = "cofferdam.dev/service-account";
 /// Most workloads at a time; all are certified by whom the operator named.
 const MAX_WORKLOADS: usize = 65_536;
 /// Bytes of a namespace's and of a service account's name (RFC 1123: a label, a subdomain).
@@ -84,7 +82,7 @@ fn pod_of(id: &str, address: IpAddr) -> Option<Pod> {
     Some(Pod {
         namespace: namespace.into(),
         name: format!("serviceaccount:{account}").into(),
-        labels: Labels(Arc::new([(LABEL.into(), account.into())].into())),
+        labels: Labels(Arc::new([(ACCOUNT_LABEL.into(), account.into())].into())),
         service_account: account.into(),
         node: None,
         addresses: vec![address],
@@ -105,7 +103,7 @@ mod tests {
         let address = workloads.enter(id).unwrap();
         let pod = workloads.at(address).unwrap();
         assert_eq!((&*pod.namespace, &*pod.name), ("team", "serviceaccount:ci.runner"));
-        assert_eq!(pod.labels.get(LABEL), Some("ci.runner"));
+        assert_eq!(pod.labels.get(ACCOUNT_LABEL), Some("ci.runner"));
         assert_eq!(pod.addresses, [address]);
         assert_eq!(workloads.enter(id), Ok(address), "the same id is the same workload");
         let other = workloads.enter("spiffe://prod.example.org/ns/team/sa/other").unwrap();

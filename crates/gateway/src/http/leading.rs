@@ -8,12 +8,11 @@
 use super::hold::Share;
 use super::reading::decoder;
 use super::undoing::Undoing;
-use crate::referrals::{LIFETIME, Referrals, Url};
+use crate::referrals::{LIFETIME, Referrals, Tenant, Url};
 use ::inspect::coding::CodingFlaw;
 use http::{HeaderValue, header, response};
 use policy::{DnsName, Operation, Verb};
 use serde::Deserialize;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,7 +29,7 @@ const LFS: &str = "application/vnd.git-lfs+json";
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) referrals: Arc<Referrals>,
-    pub(crate) pod: IpAddr,
+    pub(crate) pod: Tenant,
     pub(crate) url: Url,
     pub(crate) is_tls: bool,
     /// Where what is granted is kept, and for how long the rule that allows the request grants what its answer leads to.
@@ -205,8 +204,22 @@ impl Leading {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::{Judge, Judgement, Opening};
+    use crate::reason::Reason;
+    use std::net::IpAddr;
 
-    const POD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+    /// Judges nobody, and so everybody has one number.
+    struct Nobody;
+
+    impl Judge for Nobody {
+        fn judge(&self, _: &Opening) -> Judgement {
+            Judgement::without_rule(Reason::UnknownPod)
+        }
+    }
+
+    fn pod() -> Tenant {
+        Tenant::of(&Nobody, IpAddr::from([10, 0, 0, 1]))
+    }
 
     fn url(host: &str, port: u16, target: &str) -> Url {
         Url { host: host.into(), port, target: target.into() }
@@ -214,7 +227,7 @@ mod tests {
 
     fn asked() -> Asked {
         let url = url("hub.example", 8443, "/a/b?c");
-        Asked { referrals: Arc::default(), pod: POD, url, is_tls: true, grants: None }
+        Asked { referrals: Arc::default(), pod: pod(), url, is_tls: true, grants: None }
     }
 
     #[test]
@@ -250,7 +263,7 @@ mod tests {
             batch.chunks(size).for_each(|piece| leading.push(piece));
             leading.end();
             let is_named =
-                |target| asked.referrals.is_named(POD, &url("cdn.example", 443, target), Instant::now());
+                |target| asked.referrals.is_named(pod(), &url("cdn.example", 443, target), Instant::now());
             assert_eq!(["/1", "/up", "/verify"].map(is_named), [true, false, false], "{size}");
         }
         let mut large = Leading::new(asked(), Some(Undoing::plain()));
@@ -266,7 +279,7 @@ mod tests {
         let references = ["https://cdn.example/a", "http://cdn.example:443/b", "/c"];
         asked.leads_to(references.iter().filter_map(|reference| asked.resolve(reference)).collect());
         let is = |kept: &Referrals, host, port, target, after| {
-            kept.is_named(POD, &url(host, port, target), Instant::now() + Duration::from_secs(after))
+            kept.is_named(pod(), &url(host, port, target), Instant::now() + Duration::from_secs(after))
         };
         assert!(is(&grants, "cdn.example", 443, "/a", 59) && !is(&grants, "cdn.example", 443, "/a", 61));
         assert!(!is(&grants, "cdn.example", 443, "/b", 0), "it is in clear");

@@ -12,6 +12,7 @@ use crate::inspect::Opened;
 use crate::near::Near;
 use crate::reason::{End, Reason};
 use crate::record::Guard;
+use crate::referrals::Tenant;
 use crate::refuse::Refused;
 use crate::relay::idle;
 use crate::requests::name_of;
@@ -223,6 +224,8 @@ impl Gateway {
             uploads: Arc::clone(&self.uploads),
             tasks: parties.tasks.0.clone(),
             from: parties.from.clone(),
+            // Who it is now: a connection may outlive its pod's tenancy.
+            tenant: Tenant::of(self.judge.as_ref(), opening.pod),
             opening,
             name: parties.name.clone(),
             upstream,

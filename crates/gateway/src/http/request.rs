@@ -32,7 +32,7 @@ use crate::keys::Injected;
 use crate::parts::{Stands, Uploads};
 use crate::reason::{End, Reason};
 use crate::record::Sink;
-use crate::referrals::{Referrals, Url};
+use crate::referrals::{Referrals, Tenant, Url};
 use crate::requests::Demands;
 use ::inspect::operation::Head;
 use ::inspect::refusal::{RpcIds, rpc_ids};
@@ -74,6 +74,8 @@ pub(crate) struct Exchange {
     /// Where the connection comes from, and the id in the certificate of who came by itself.
     pub(crate) from: (SocketAddr, Option<Arc<str>>),
     pub(crate) opening: Opening,
+    /// To whom what its answers name is named.
+    pub(crate) tenant: Tenant,
     /// For whom the connection was opened.
     pub(crate) name: DnsName,
     /// The way to the server, or why there is none.
@@ -277,7 +279,7 @@ impl Exchange {
     /// Whether an answer named what is asked for. To write there, no answer gives leave.
     fn is_named(&self, named: &Referrals, head: &request::Parts) -> bool {
         let is_read = head.method == Method::GET || head.method == Method::HEAD;
-        is_read && named.is_named(self.opening.pod, &self.url(&head.uri), Instant::now())
+        is_read && named.is_named(self.tenant, &self.url(&head.uri), Instant::now())
     }
 
     /// Whether the server proved its name.
@@ -425,7 +427,7 @@ impl Exchange {
     ) -> Result<Response<Answer>, Broken> {
         let asked = leading::Asked {
             referrals: Arc::clone(&self.referrals),
-            pod: self.opening.pod,
+            pod: self.tenant,
             url: self.url(request.uri()),
             is_tls: self.is_verified(),
             grants: owed.redirects.map(|lifetime| (Arc::clone(&self.grants), lifetime)),

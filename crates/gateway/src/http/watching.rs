@@ -73,7 +73,7 @@ pub(crate) async fn watch(
     let mut watching = Watching {
         answers,
         files: Arc::clone(files),
-        mark: files.mark(asked.pod, &asked.url),
+        mark: files.mark(asked.pod.address(), &asked.url),
         total: None,
         end: None,
         reader: None,
@@ -93,7 +93,7 @@ impl Watching {
         if let Some(why) = unread_form(asked, operation) {
             return self.unread("answer-form", why);
         }
-        let hold = self.files.hold.share(asked.pod);
+        let hold = self.files.hold.share(asked.pod.address());
         let Some(decoder) = decoder(&head.headers, &hold) else {
             return self.unread("answer-coding", "its content coding is not known");
         };

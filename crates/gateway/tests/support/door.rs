@@ -4,8 +4,8 @@ use super::egress::{Authority, manifests};
 use super::{PATIENCE, patient};
 use feed::tls::Identity;
 use gateway::{
-    Call, Clients, Counters, Inspection, Limits, Looking, Lookup, Phase, Policies, Reason, Record, Sink,
-    StoreMeans, Visitors,
+    Call, Clients, Counters, Inspection, Keys, Limits, Looking, Lookup, Phase, Policies, Reason, Record,
+    Sink, StoreMeans, Visitors,
 };
 use nix::sched::{CloneFlags, setns};
 use policy::{DnsName, DomainPattern, Verdict};
@@ -120,6 +120,8 @@ pub struct Door {
     pub policies: watch::Sender<Option<Arc<Policies>>>,
     pub phase: watch::Sender<Phase>,
     pub clients: watch::Sender<Arc<Clients>>,
+    /// What requests leave with.
+    pub keys: watch::Sender<Arc<Keys>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -154,6 +156,7 @@ impl Door {
         let (phase, told) = watch::channel(Phase::default());
         let known = Clients::new(&authority.valid(DOOR), DOMAIN).unwrap();
         let (clients, known) = watch::channel(Arc::new(known));
+        let (keys, held) = watch::channel(Arc::default());
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -162,6 +165,7 @@ impl Door {
                 let counters = Arc::new(Counters::new());
                 let door = Visitors::new(latest, Arc::new(Zone), sink, counters, Limits::default(), told);
                 door.open_with(means.as_ref(), never).unwrap();
+                door.inject_with(held);
                 door.count_with(store, None).unwrap();
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 tokio::select! {
@@ -172,7 +176,7 @@ impl Door {
         });
         let (stop, thread) = (Some(stop), Some(thread));
         let (records, calls) = (taken, called);
-        Self { address, authority, records, calls, policies, phase, clients, stop, thread }
+        Self { address, authority, records, calls, policies, phase, clients, keys, stop, thread }
     }
 
     /// A TLS connection to the door with a certificate.
