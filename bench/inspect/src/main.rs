@@ -39,7 +39,8 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    let rounds = if Args::parse().quick { 1 } else { 10 };
+    let Args { quick } = Args::parse();
+    let rounds = if quick { 1 } else { 10 };
     let classes = classes()?;
     let literals = literals()?;
     let mut rates: Vec<(String, f64)> = Vec::new();
@@ -67,7 +68,7 @@ fn main() -> Result<()> {
         "rounds": rounds,
         "body_bytes": BODY,
         "mb_per_second": rates,
-        "call_of_2_kb": call(all, if is_quick { CALLS / 10 } else { CALLS }),
+        "call_of_2_kb": call(all, if quick { CALLS / 10 } else { CALLS }),
     });
     writeln!(std::io::stdout(), "{result:#}")?;
     Ok(())

@@ -257,7 +257,7 @@ fn a_rule_that_allows_is_met_by_calls_that_meet_each_of_its_conditions() {
     let one = format!("[{written}]");
     for (what, tools, calls, expected) in [
         ("met", &["write"][..], &[good.clone()][..], Reason::Allowed),
-        ("not met", &["write"], &[bad.clone()], Reason::ToolArguments),
+        ("not met", &["write"], std::slice::from_ref(&bad), Reason::ToolArguments),
         ("cannot be told", &["write"], &[call("write", "{}")], Reason::ToolArguments),
         (
             "no JSON that all read alike",
@@ -278,7 +278,8 @@ fn a_rule_that_allows_is_met_by_calls_that_meet_each_of_its_conditions() {
     let all = one.replace("tools: ['write*', read]", "classes: [infer, unknown]");
     assert_eq!(judged(&all, OperationClass::Unknown, &[], &[]).0, Reason::ToolArguments);
     // Another rule may still allow it, or deny it.
-    let then = |more: &str| judged(&format!("[{written}, {more}]"), infer, &["write"], &[bad.clone()]).0;
+    let then =
+        |more: &str| judged(&format!("[{written}, {more}]"), infer, &["write"], std::slice::from_ref(&bad)).0;
     assert_eq!(then("{action: Allow, consumers: [alice]}"), Reason::Allowed);
     assert_eq!(then("{action: Allow, consumers: [bob]}"), Reason::ToolArguments);
     assert_eq!(then("{action: Deny, consumers: [alice]}"), Reason::Denied);

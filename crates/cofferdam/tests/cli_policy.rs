@@ -51,10 +51,10 @@ fn check_reads_conditions_of_inference_policies_too() {
              rules: [{{action: Allow, toolConditions: [{{tool: t, when: {when}}}]}}]\n"
         )
     };
-    folder.write("tools.yaml", &policy("args.n < 5"));
+    folder.write("tools.yaml", policy("args.n < 5"));
     let said = folder.policy("check", "");
     assert_eq!(said.code, Some(0), "{}", said.out);
-    folder.write("tools.yaml", &policy("arg.n < 5"));
+    folder.write("tools.yaml", policy("arg.n < 5"));
     let said = folder.policy("check", "");
     assert_eq!(said.code, Some(1), "{}", said.out);
     let told = "tools.yaml:7:60: InferencePolicy x/tools: spec.rules[0].toolConditions[0].when";

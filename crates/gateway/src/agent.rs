@@ -81,18 +81,6 @@ pub struct Bind {
     pub bound: Option<Bound>,
 }
 
-impl Bind {
-    /// Does to a state what telling a proxy does to the proxy's.
-    pub fn apply(&self, state: &mut State) {
-        let Some(pod) = state.pods.get_mut(&self.pod) else { return };
-        pod.rules.extend(self.rules.iter().cloned());
-        match &self.bound {
-            Some(bound) => pod.bound.insert(self.destination, bound.clone()),
-            None => pod.bound.remove(&self.destination),
-        };
-    }
-}
-
 /// A proxy, as its agent sees it.
 #[derive(Debug)]
 pub struct Proxy {

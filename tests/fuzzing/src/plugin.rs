@@ -17,8 +17,12 @@ pub(crate) fn run(input: (u8, &str, &str, &str)) {
     let around =
         json!({ "prevResult": serde_json::from_str::<Value>(config).unwrap_or_default() }).to_string();
     for input in [config, &around] {
-        let call =
-            Call { command: command.to_owned(), arguments: arguments.to_owned(), input: input.to_owned() };
+        let call = Call {
+            command: command.to_owned(),
+            container: "c".to_owned(),
+            arguments: arguments.to_owned(),
+            input: input.to_owned(),
+        };
         let answered = answer_by(&call, talk);
         let request = asked.take();
         let (Ok(answer), "ADD") = (answered, command) else { continue };
