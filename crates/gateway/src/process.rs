@@ -166,6 +166,14 @@ struct Obeying {
     waiting: Arc<Waiting>,
 }
 
+/// How far what one agent said is in force.
+struct Followed {
+    /// The last revision that is and was not told to be.
+    applied: Option<u64>,
+    /// Whether its last state is, or why not.
+    state: Result<(), String>,
+}
+
 /// Why an agent is followed no longer.
 enum Parting {
     /// It is gone.
@@ -207,18 +215,18 @@ impl Obeying {
     /// Does what one agent says.
     fn follow(&self, stream: &UnixStream, assembly: &mut Assembly) -> Parting {
         let mut turn = self.news.turn();
-        let mut applied = None;
+        let mut followed = Followed { applied: None, state: Err("its agent told no state yet".to_owned()) };
         loop {
             // Who speaks no sense is not followed either.
             match assembly.take() {
-                Ok(Some(message)) => match self.obey(message, &mut applied) {
+                Ok(Some(message)) => match self.obey(message, &mut followed) {
                     Some(parting) => return parting,
                     None => continue,
                 },
                 Ok(None) => drop(turn),
                 Err(_) => return self.gone(),
             }
-            if let Some(revision) = applied.take() {
+            if let Some(revision) = followed.applied.take() {
                 // Whoever does not hear it is gone.
                 let _heard = self.link.tell(&ToAgent::Applied(revision));
                 self.news.gather(GATHER);
@@ -235,7 +243,7 @@ impl Obeying {
     }
 
     /// Leaves which revision is in force, to be told when no more is there to be done at once.
-    fn obey(&self, message: ToProxy, in_force: &mut Option<u64>) -> Option<Parting> {
+    fn obey(&self, message: ToProxy, followed: &mut Followed) -> Option<Parting> {
         let (revision, applied) = match message {
             ToProxy::Sockets { .. } => return Some(self.gone()),
             ToProxy::Stop => return Some(Parting::Stopped),
@@ -258,17 +266,20 @@ impl Obeying {
                     self.judge_again();
                     Ok(())
                 });
+                followed.state.clone_from(&applied);
                 (revision, applied)
             }
             ToProxy::Bind { revision, rules, bindings } => {
-                (revision, bindings.read().and_then(|bindings| self.bind(&rules, bindings)))
+                // It says what is new to who goes by that state, with the numbers that rules have there.
+                let bound = followed.state.clone().and_then(|()| bindings.read());
+                (revision, bound.and_then(|bindings| self.bind(&rules, bindings)))
             }
         };
         match applied {
-            Ok(()) => *in_force = Some(revision),
+            Ok(()) => followed.applied = Some(revision),
             Err(why) => {
                 // What came before is told before.
-                let before = in_force.take().map(ToAgent::Applied);
+                let before = followed.applied.take().map(ToAgent::Applied);
                 for told in before.into_iter().chain([ToAgent::NotApplied(revision, why)]) {
                     // Whoever does not hear it is gone.
                     let _heard = self.link.tell(&told);

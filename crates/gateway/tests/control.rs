@@ -406,6 +406,29 @@ fn an_authority_that_is_none_changes_nothing_and_is_told() {
 }
 
 #[test]
+fn what_is_bound_in_a_state_that_was_refused_is_refused_until_there_is_one_that_is_not() {
+    let (sockets, to) = sockets();
+    let led = Led::start(&sockets);
+    led.goes_by(1, &empty());
+    let authority = AuthorityPem { certificate: "none".into(), key: "none".into() };
+    let means = Inspection { authority, roots: vec![] };
+    led.proxy.set_state(2, &State { inspection: Some(means.into()), ..empty() }).unwrap();
+    assert!(led.applied(2).unwrap_err().contains("authority"));
+    // Its rules have other numbers there, and the agent tells only those that are new.
+    led.proxy.bind(3, &[bind(&["other.example"], to)]).unwrap();
+    assert!(led.applied(3).unwrap_err().contains("authority"), "the reason stays the one that can be mended");
+    refused(to, "other.example");
+    assert_eq!(led.record().reason, Reason::NotResolved);
+    led.goes_by(4, &empty());
+    led.proxy.bind(5, &[bind(&["other.example"], to)]).unwrap();
+    led.applied(5).unwrap();
+    refused(to, "other.example");
+    assert_eq!(led.record().reason, Reason::NameNotAllowed);
+    led.proxy.stop().unwrap();
+    let _ = led.ended();
+}
+
+#[test]
 fn a_new_proxy_takes_the_listeners_over_and_nobody_is_turned_away() {
     let (sockets, to) = sockets();
     let old = Led::start(&sockets);
@@ -512,6 +535,12 @@ fn without_its_agent_a_proxy_goes_on_until_the_next_has_its_sockets() {
     let old = Led { proxy: old, said, kept: RefCell::default(), process: None };
     assert_eq!(old.record().claim.name.as_deref(), Some("a.example"), "it was kept for whoever comes");
     assert_eq!(taken.listening().unwrap(), [to]);
+    // Its state is another agent's: the same number means another rule there.
+    old.proxy.bind(2, &[bind(&["a.example"], to)]).unwrap();
+    assert!(old.applied(2).unwrap_err().contains("no state"));
+    old.goes_by(3, &empty());
+    old.proxy.bind(4, &[bind(&["a.example"], to)]).unwrap();
+    old.applied(4).unwrap();
     let (mut next, new) = process(&taken);
     old.proxy.drain().unwrap();
     assert!(child.wait().unwrap().success());

@@ -192,7 +192,7 @@ impl Gate {
         let binds = binds?;
         self.revision += 1;
         let revision = self.revision;
-        self.keeper.change(
+        self.keeper.extend(
             |told| {
                 told.revision = revision;
                 binds.iter().for_each(|bind| apply(bind, &mut told.state));

@@ -170,6 +170,8 @@ struct Current<K: Kind> {
     proxy: Option<K::Proxy>,
     /// One that is going.
     retired: Option<K::Proxy>,
+    /// Why the one that serves cannot be told this state, and goes by an earlier one.
+    untold: Option<String>,
 }
 
 impl<K: Kind> Current<K> {
@@ -187,7 +189,7 @@ impl<K: Kind> Default for Shared<K> {
         Self {
             standing: Mutex::default(),
             changed: Condvar::new(),
-            current: Mutex::new(Current { state: None, proxy: None, retired: None }),
+            current: Mutex::new(Current { state: None, proxy: None, retired: None, untold: None }),
         }
     }
 }
@@ -202,13 +204,35 @@ impl<K: Kind> Shared<K> {
         self.changed.notify_all();
     }
 
-    /// Notes that a proxy cannot be told something; of its end is heard otherwise. Whoever calls it holds the current one, so that
-    /// another starts after it.
-    fn note(&self, told: Result<()>) {
-        let Err(error) = told else { return };
+    /// Notes that a proxy cannot be told something, and returns why; of its end is heard otherwise. Whoever calls it holds the
+    /// current one, so that another starts after it.
+    fn note(&self, told: Result<()>) -> Option<String> {
+        let error = told.err()?;
         let mut broken = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
-        if broken.all(|broken| broken.kind() == io::ErrorKind::InvalidData) {
-            self.change(|standing| standing.problem = Some(format!("{error:#}")));
+        if !broken.all(|broken| broken.kind() == io::ErrorKind::InvalidData) {
+            return None;
+        }
+        let problem = format!("{error:#}");
+        self.change(|standing| standing.problem = Some(problem.clone()));
+        Some(problem)
+    }
+
+    /// Tells what changes, and changes it. What cannot be told does not change: it would never be told again.
+    fn make(
+        &self,
+        current: &mut Current<K>,
+        change: impl FnOnce(&mut K::State),
+        tell: impl Fn(&K::Proxy) -> Result<()>,
+    ) {
+        if current.state.is_none() {
+            return;
+        }
+        let told = current.tell(tell);
+        // Of its end is heard, and the next is told everything.
+        if self.note(told).is_none()
+            && let Some(state) = &mut current.state
+        {
+            change(state);
         }
     }
 
@@ -243,7 +267,7 @@ impl<K: Kind> Keeper<K> {
         let mut current = self.shared.current();
         let told = current.tell(|proxy| K::tell(proxy, &state));
         current.state = Some(state);
-        self.shared.note(told);
+        current.untold = self.shared.note(told);
     }
 
     /// Reads what the proxy was told last.
@@ -253,11 +277,16 @@ impl<K: Kind> Keeper<K> {
 
     /// Changes the state, and tells only what changed.
     pub(crate) fn change(&self, change: impl FnOnce(&mut K::State), tell: impl Fn(&K::Proxy) -> Result<()>) {
+        self.shared.make(&mut self.shared.current(), change, tell);
+    }
+
+    /// As [`Self::change`], by what means nothing without the rest of the state: where that could not be told, nothing is.
+    pub(crate) fn extend(&self, change: impl FnOnce(&mut K::State), tell: impl Fn(&K::Proxy) -> Result<()>) {
         let mut current = self.shared.current();
-        if let Some(state) = &mut current.state {
-            change(state);
-            // Its end is heard of, and the next is told everything.
-            let _ = current.tell(tell);
+        match current.untold.clone() {
+            // It may have said since that it goes by what it was told before.
+            Some(problem) => self.shared.change(|standing| standing.problem = Some(problem)),
+            None => self.shared.make(&mut current, change, tell),
         }
     }
 
@@ -465,9 +494,8 @@ impl<K: Kind> Keeping<K> {
                     standing.is_running = true;
                     standing.problem = None;
                 });
-                if let Some(state) = &current.state {
-                    self.shared.note(K::tell(&proxy, state));
-                }
+                let told = current.state.as_ref().map_or(Ok(()), |state| K::tell(&proxy, state));
+                current.untold = self.shared.note(told);
                 current.proxy = Some(proxy);
                 Ok(running)
             }
@@ -614,5 +642,25 @@ mod tests {
         assert_eq!(keeper.standing().problem, None, "its end is heard of");
         keeper.tell(10);
         assert_eq!(keeper.standing().problem.as_deref(), Some("10 is too long"));
+    }
+
+    #[test]
+    fn what_a_proxy_cannot_be_told_is_not_taken_for_told() {
+        let keeper = Keeper::<Short>::open("n".into(), None, Vec::new()).unwrap();
+        keeper.tell(1);
+        keeper.shared.current().proxy = Some(());
+        let add = |number: u8| {
+            keeper.shared.change(|standing| standing.problem = None);
+            keeper.extend(|state| *state += number, |proxy| Short::tell(proxy, &number));
+            (keeper.with_state(|state| *state), keeper.standing().problem)
+        };
+        let too_long = || Some("10 is too long".to_owned());
+        assert_eq!(add(2), (Some(3), None));
+        assert_eq!(add(10), (Some(3), too_long()), "it would never be told again");
+        assert_eq!(add(7), (Some(10), None), "its end is heard of, and the next is told everything");
+        keeper.tell(10);
+        assert_eq!(add(2), (Some(10), too_long()), "nothing is added to a state that it does not have");
+        keeper.tell(5);
+        assert_eq!(add(2), (Some(7), None));
     }
 }
