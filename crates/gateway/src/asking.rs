@@ -77,6 +77,11 @@ impl Waiting {
         Some(sender)
     }
 
+    /// Whether anybody does.
+    pub(crate) fn has_anybody(&self) -> bool {
+        !self.waiters().by_id.is_empty()
+    }
+
     /// The agent answers.
     pub(crate) fn answer(&self, id: u64, found: Resolved) {
         if let Some(sender) = self.end(id) {
@@ -153,6 +158,7 @@ mod tests {
         let mut held: Vec<_> = (0..MOST_OF_POD).map(|_| waiting.begin(pod(1)).unwrap()).collect();
         assert!(waiting.begin(pod(1)).is_none());
         let (place, mut answer) = waiting.begin(pod(2)).unwrap();
+        assert!(waiting.has_anybody());
         waiting.answer(place.id, Ok(vec![pod(9)]));
         waiting.answer(place.id, Ok(vec![pod(8)]));
         assert_eq!(answer.try_recv().unwrap(), Ok(vec![pod(9)]));
@@ -162,6 +168,6 @@ mod tests {
         assert!(held.iter_mut().all(|(_, answer)| answer.try_recv().is_err()));
         assert!(waiting.begin(pod(1)).is_some());
         drop(held);
-        assert!(waiting.waiters().of_pod.is_empty());
+        assert!(waiting.waiters().of_pod.is_empty() && !waiting.has_anybody());
     }
 }

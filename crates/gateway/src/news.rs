@@ -45,10 +45,11 @@ impl News {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets more come for a time, while nobody waits for it.
-    pub(crate) fn gather(&self, time: Duration) {
+    /// Lets more come for a time, while nobody waits for it: here, or as `presses` says.
+    pub(crate) fn gather(&self, time: Duration, presses: impl Fn() -> bool) {
         let is_awaited = self.is_awaited.lock().unwrap_or_else(PoisonError::into_inner);
-        let gathered = self.hurry.wait_timeout_while(is_awaited, time, |is_awaited| !*is_awaited);
+        let is_patient = |is_awaited: &mut bool| !*is_awaited && !presses();
+        let gathered = self.hurry.wait_timeout_while(is_awaited, time, is_patient);
         *gathered.unwrap_or_else(PoisonError::into_inner).0 = false;
     }
 
@@ -124,7 +125,7 @@ mod tests {
         let reader = std::thread::spawn({
             let news = Arc::clone(&news);
             move || {
-                news.gather(Duration::from_secs(3600));
+                news.gather(Duration::from_secs(3600), || false);
                 let _turn = news.turn();
                 own.read_exact(&mut [0; 4]).unwrap();
             }
@@ -132,6 +133,15 @@ mod tests {
         agent.write_all(b"said").unwrap();
         assert!(news.heard().await);
         reader.join().unwrap();
+        assert!(!news.is_behind());
+    }
+
+    #[test]
+    fn nothing_is_gathered_while_somebody_waits_for_an_answer() {
+        let (_agent, own) = UnixStream::pair().unwrap();
+        let news = News::default();
+        news.come_by(Some(own));
+        news.gather(Duration::from_secs(3600), || true);
         assert!(!news.is_behind());
     }
 }

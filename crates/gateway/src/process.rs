@@ -229,7 +229,8 @@ impl Obeying {
             if let Some(revision) = followed.applied.take() {
                 // Whoever does not hear it is gone.
                 let _heard = self.link.tell(&ToAgent::Applied(revision));
-                self.news.gather(GATHER);
+                // What it found for a client of the front door comes behind what was bound for it.
+                self.news.gather(GATHER, || self.waiting.has_anybody());
             }
             // Nobody else reads: what comes stays there until this thread has its turn.
             let comes = recv(stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK);
