@@ -154,7 +154,8 @@ impl Proxy {
         self.tell(&ToProxy::State { revision, state: Box::new(StateFrame::of(state)) })
     }
 
-    /// Tells the proxy what pods know of addresses; [`Agent::applied`] says when it goes by it.
+    /// Tells the proxy what pods know of addresses, beside the state that this agent told it last and in its numbers;
+    /// [`Agent::applied`] says when it goes by it. Where it does not go by that state, nothing is taken.
     ///
     /// # Errors
     /// The proxy is gone, or does not read.

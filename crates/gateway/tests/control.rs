@@ -415,12 +415,12 @@ fn what_is_bound_in_a_state_that_was_refused_is_refused_until_there_is_one_that_
     led.proxy.set_state(2, &State { inspection: Some(means.into()), ..empty() }).unwrap();
     assert!(led.applied(2).unwrap_err().contains("authority"));
     // Its rules have other numbers there, and the agent tells only those that are new.
-    led.proxy.bind(3, &[bind(&["other.example"], to)]).unwrap();
+    led.proxy.bind(3, &[bind(&["hub.example", "other.example"], to)]).unwrap();
     assert!(led.applied(3).unwrap_err().contains("authority"), "the reason stays the one that can be mended");
     refused(to, "other.example");
     assert_eq!(led.record().reason, Reason::NotResolved);
     led.goes_by(4, &empty());
-    led.proxy.bind(5, &[bind(&["other.example"], to)]).unwrap();
+    led.proxy.bind(5, &[bind(&["hub.example", "other.example"], to)]).unwrap();
     led.applied(5).unwrap();
     refused(to, "other.example");
     assert_eq!(led.record().reason, Reason::NameNotAllowed);
