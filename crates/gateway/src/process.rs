@@ -2,8 +2,8 @@
 //!
 //! Enters: its end of the channel, by which its sockets come. Leaves: nothing when it is told to end.
 //! Guarantees: accepts nothing before it has a state; a state that cannot be read changes nothing, nor does what is bound in
-//! it, and both are told; what was told as applied is in force; when the agent dies it goes on by what it knew last, as the kernel does, until the next
-//! agent comes to its control socket (see [`crate::agent`]).
+//! it, and both are told; what was told as applied is in force; when the agent dies it goes on by what it knew last, as the
+//! kernel does, until the next agent comes to its control socket (see [`crate::agent`]).
 //! Does not: read files, arguments or environment.
 
 use crate::asking::{Ask, Asking, Waiting};
