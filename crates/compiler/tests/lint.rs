@@ -308,6 +308,39 @@ fn an_allow_that_a_deny_beats_entirely_is_reported() {
 }
 
 #[test]
+fn a_limit_of_uploads_behind_a_rule_that_decides_without_it_is_reported() {
+    let hub = |verb: &str, more: &str| {
+        format!(
+            "{{action: Allow, to: [{{domains: [hub.io]}}], ports: [{{port: 443}}], operations: [{{verbs: [{verb}]}}]{more}}}"
+        )
+    };
+    let policy = |rules: [String; 2]| [own("p", &format!("{{egress: [{}], {RESOLVERS}}}", rules.join(", ")))];
+    let limited = |limits: &str| policy([hub("download", ""), hub("upload", limits)]);
+    for limits in [
+        ", maxUploadBytes: {connection: 1Mi}",
+        ", maxUploadBytes: {hour: 1Mi}",
+        ", maxUploadBytes: {day: 1Mi}",
+        ", downloadOnly: true",
+    ] {
+        warns(
+            Code::LimitsNotFirst,
+            &limited(limits),
+            &["x/p", "spec.egress[1]", "EgressPolicy x/p spec.egress[0]", "limits-changed"],
+        );
+        // Where it comes first, or both have it, it decides or is no more than what decides.
+        silent(Code::LimitsNotFirst, &policy([hub("upload", limits), hub("download", "")]));
+        silent(Code::LimitsNotFirst, &policy([hub("download", limits), hub("upload", limits)]));
+    }
+    silent(Code::LimitsNotFirst, &limited(""));
+    // Other servers are other connections; a rule that looks at no requests decides none of those of one that does.
+    let most = ", maxUploadBytes: {connection: 1Mi}";
+    let elsewhere = hub("download", "").replace("hub.io", "other.io");
+    silent(Code::LimitsNotFirst, &policy([elsewhere, hub("upload", most)]));
+    let plain = "{action: Allow, to: [{domains: [hub.io]}], ports: [{port: 443}]}".to_owned();
+    silent(Code::LimitsNotFirst, &policy([plain, hub("upload", most)]));
+}
+
+#[test]
 fn an_egress_policy_that_selects_nothing_is_reported_at_its_subject() {
     warns(
         Code::SelectsNothing,

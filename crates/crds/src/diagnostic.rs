@@ -130,6 +130,8 @@ pub enum Code {
     WildcardLabels,
     /// A rule denies by name, and nothing denies the same by address.
     UnbackedDeny,
+    /// A rule limits uploads, and another that limits them less decides its connections.
+    LimitsNotFirst,
     /// Fields that exclude each other are set together, or none of them is.
     ExactlyOne,
     /// A peer has no field this version knows; the rule fails closed.
@@ -190,6 +192,7 @@ impl Code {
             Self::UnknownProvider => "unknown-provider",
             Self::WildcardLabels => "wildcard-labels",
             Self::UnbackedDeny => "unbacked-deny",
+            Self::LimitsNotFirst => "limits-not-first",
             Self::ExactlyOne => "exactly-one",
             Self::UnknownPeer => "unknown-peer",
             Self::ListLength => "list-length",

@@ -236,7 +236,7 @@ pub fn unmet(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::{Mismatch, Operation, Requests, Verb, judge_operation};
+    use crate::operation::{Mismatch, Operation, Operations, Requests, Verb, judge_operation};
     use crate::rule::RuleId;
 
     fn condition(tool: &str, when: &str) -> ToolCondition {
@@ -311,6 +311,19 @@ mod tests {
         let rules = [(RuleId(16), &rule)];
         let judged = judge_operation(rules, &not_held);
         assert_eq!(judged, Err(Some((RuleId(16), Mismatch::ToolArguments))));
+    }
+
+    #[test]
+    fn what_is_unknown_meets_no_condition_though_the_rule_lists_it() {
+        let operations =
+            vec![Operations { verbs: [Verb::Call, Verb::Unknown].into(), resources: Vec::new() }];
+        let rule = Requests { operations, ..Requests::default() };
+        let held = Requests { tool_conditions: vec![condition("write", "true")], ..rule.clone() };
+        // As a batch is that calls more than is looked at: which tools, nobody can tell.
+        let unknown = Operation::unknown("test");
+        assert_eq!(rule.allows(&unknown), Ok(()));
+        assert_eq!(held.allows(&unknown), Err(Mismatch::ToolArguments));
+        assert_eq!(held.allows(&of(vec![call("write", "{}")])), Ok(()));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! `inspect`, unless the rule names it.
 
 use crate::labels::Requirement;
-use crate::rule::Policy;
+use crate::rule::{Policy, RuleId};
 use crate::set::PolicySet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -53,14 +53,23 @@ pub const ACCOUNT_LABEL: &str = "cofferdam.dev/service-account";
 /// Where the keys are that rules put into requests of workloads without a node. A policy that is meant for such workloads names
 /// [`ACCOUNT_LABEL`] in its subject; the keys of others, which select them with all pods, are not told to who serves them.
 pub fn keys_of_accounts(set: &PolicySet) -> BTreeSet<&SecretRef> {
-    let names_accounts = |policy: &&Policy| {
-        policy.subject.pods.0.iter().any(|requirement| match requirement {
-            Requirement::In(key, _) | Requirement::Exists(key) => key.as_ref() == ACCOUNT_LABEL,
-            Requirement::NotIn(..) | Requirement::DoesNotExist(_) => false,
-        })
-    };
-    let rules = set.policies.iter().filter(names_accounts).flat_map(|policy| policy.egress.rules());
+    let rules = set.policies.iter().filter(|policy| names_accounts(policy));
+    let rules = rules.flat_map(|policy| policy.egress.rules());
     rules.filter_map(|rule| Some(&set.requests(rule.id)?.inject.as_ref()?.secret)).collect()
+}
+
+/// Whether a rule is of a policy that is meant for workloads without a node: only then its key is put into their requests, also
+/// where another such policy has the same key, and who serves them knows it.
+pub fn is_for_accounts(set: &PolicySet, rule: RuleId) -> bool {
+    let policies = set.policies.iter().filter(|policy| names_accounts(policy));
+    policies.flat_map(|policy| policy.egress.rules()).any(|of_policy| of_policy.id == rule)
+}
+
+fn names_accounts(policy: &Policy) -> bool {
+    policy.subject.pods.0.iter().any(|requirement| match requirement {
+        Requirement::In(key, _) | Requirement::Exists(key) => key.as_ref() == ACCOUNT_LABEL,
+        Requirement::NotIn(..) | Requirement::DoesNotExist(_) => false,
+    })
 }
 
 impl fmt::Display for Inject {

@@ -163,7 +163,7 @@ pub static PLACES: [Place; 16] = [
 /// The place at an address, whatever the port: for who must not be led there at all.
 #[must_use]
 pub fn at(address: IpAddr) -> Option<&'static Place> {
-    let address = address.to_canonical();
+    let address = meant(address);
     PLACES.iter().find(|place| place.address == address)
 }
 
@@ -174,6 +174,15 @@ pub fn asked(address: IpAddr, protocol: Protocol, port: u16) -> Option<&'static 
         At::EveryPort => true,
         At::Tcp(ports) => protocol == Protocol::TCP && ports.contains(&port),
     })
+}
+
+/// The address of IPv4 that is meant, where it is written as one of IPv6: mapped, or for NAT64 to translate by the well-known prefix
+/// (RFC 6052), which some nodes do themselves.
+fn meant(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(whole) = address else { return address };
+    let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = whole.segments() else { return address.to_canonical() };
+    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    v4(a, b, c, d)
 }
 
 const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
@@ -238,9 +247,19 @@ mod tests {
             assert_eq!(asked(azure, protocol, port).is_some(), expected, "{protocol} {port}");
         }
         for (protocol, port) in [(Protocol::TCP, 443), (Protocol::UDP, 53), (Protocol::ICMP, 0)] {
-            assert!(asked(address("::ffff:169.254.169.254"), protocol, port).is_some(), "{protocol} {port}");
+            for written in ["::ffff:169.254.169.254", "64:ff9b::169.254.169.254"] {
+                assert!(asked(address(written), protocol, port).is_some(), "{written} {protocol} {port}");
+            }
         }
-        for beside in ["168.63.129.17", "169.254.169.253", "fd00:ec2::253", "fd20:ce::253", "8.8.8.8"] {
+        assert!(asked(address("64:ff9b::168.63.129.16"), Protocol::UDP, 53).is_none());
+        for beside in [
+            "168.63.129.17",
+            "169.254.169.253",
+            "fd00:ec2::253",
+            "fd20:ce::253",
+            "8.8.8.8",
+            "64:ff9b::8.8.8.8",
+        ] {
             assert_eq!(at(address(beside)), None, "{beside}");
         }
     }

@@ -597,8 +597,12 @@ impl Requests {
         Ok(())
     }
 
-    /// The first of its conditions on arguments that a request does not meet.
+    /// The first of its conditions on arguments that a request does not meet. Of what is unknown nobody knows which tools it calls,
+    /// and it meets none.
     pub fn unmet(&self, operation: &Operation) -> Option<Unmet> {
+        if let (Verb::Unknown, Some(condition)) = (operation.verb, self.tool_conditions.first()) {
+            return Some(condition.unseen());
+        }
         unmet(&self.tool_conditions, &operation.tools, &operation.calls, &mut Budget::new(MAX_STEPS))
     }
 

@@ -2,7 +2,7 @@
 
 use super::{DIRECTIONS, Findings, cover};
 use crds::{Code, Diagnostic};
-use policy::{Action, CONTAINMENT, Policy, Rule, Subject, Tier};
+use policy::{Action, CONTAINMENT, Demand, Policy, Rule, Subject, Tier, UploadLimits};
 use std::collections::HashMap;
 
 /// How many earlier policies of one subject, and how many with all pods of some namespaces, a rule is compared with.
@@ -101,6 +101,47 @@ pub(super) fn beaten(findings: &mut Findings<'_>) {
             });
         }
     }
+}
+
+/// A rule about requests that limits uploads, behind one of its policy that limits them less and decides every connection to its
+/// servers: what it alone allows is refused there, for nobody would count it.
+pub(super) fn limits_not_first(findings: &mut Findings<'_>) {
+    let set = findings.set;
+    for policy in set.policies.iter().filter(|policy| policy.tier == Tier::NetworkPolicy) {
+        let judges = |rule: &&Rule| {
+            rule.action == Action::Accept
+                && set.rule(rule.id).is_some_and(|entry| entry.demand() == Demand::Requests)
+        };
+        let judging: Vec<&Rule> = policy.egress.rules().iter().filter(judges).collect();
+        let limits = |rule: &Rule| set.rule(rule.id).and_then(|entry| entry.upload).unwrap_or_default();
+        for (index, rule) in judging.iter().copied().enumerate() {
+            let mut before = judging.iter().copied().take(index);
+            let Some(first) = before.find(|first| cover::rule(&set.world, first, rule)) else { continue };
+            if !is_limited_less(limits(first), limits(rule)) {
+                continue;
+            }
+            findings.about_rule(rule, "", Code::LimitsNotFirst, || {
+                let decides = set.rule(first.id).map(ToString::to_string).unwrap_or_default();
+                let message = format!(
+                    "{decides} comes first, decides connections to the same servers and limits uploads less: requests that only \
+                     this rule allows are refused (limits-changed)"
+                );
+                Diagnostic::warning(Code::LimitsNotFirst, message).suggest(
+                    "move this rule before that one, or give that one the same limits; either way they hold for all requests of a \
+                     connection",
+                )
+            });
+        }
+    }
+}
+
+/// Whether connections under the first limits may send what the others bound. By hour and day it counts only that there is a limit.
+fn is_limited_less(first: UploadLimits, other: UploadLimits) -> bool {
+    let most = |limits: UploadLimits| limits.connection.unwrap_or(u64::MAX);
+    let is_counted = |limits: UploadLimits| limits.hour.is_some() || limits.day.is_some();
+    most(first) > most(other)
+        || other.download_only && !first.download_only
+        || is_counted(other) && !is_counted(first)
 }
 
 fn report(findings: &mut Findings<'_>, rule: &Rule, wide: &Rule) {

@@ -20,7 +20,7 @@ use policy::{
     Access, Answers, Direction, DnsName, Endpoint, Generation, Operation, Party, Pod, PodName, PolicySet,
     Protocol, Resolved, RuleEntry, RuleId, Verdict, World,
 };
-use policy::{OwnEgress, dns_rules, judging_rules, own_egress};
+use policy::{OwnEgress, dns_rules, is_for_accounts, judging_rules, own_egress};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -143,7 +143,12 @@ impl Policies {
             return judgement.unlimited();
         }
         let inject = entry.requests.as_ref().and_then(|requests| requests.inject.as_ref());
-        let inject = inject.map(|inject| keys.injecting(inject));
+        // Another policy may have the same key for an account; this one, which is not meant for any, has none.
+        let is_meant = judgement.deciding.is_some_and(|rule| is_for_accounts(&part, rule));
+        let inject = inject.map(|inject| match is_meant {
+            true => keys.injecting(inject),
+            false => Keys::default().injecting(inject),
+        });
         let demands = Demands { account, prices: spending.prices(), inject, ..demands.unwrap_or_default() };
         RequestJudgement { demands, ..judgement }
     }

@@ -300,8 +300,8 @@ spec:
     credentials: [{inject: {secretRef: {name: keys, key: hub}, header: x-key}}]
 ";
 
-    fn policies() -> Arc<Policies> {
-        let read = crds::read_objects("test.yaml", OBJECTS.as_bytes());
+    fn policies(objects: &str) -> Arc<Policies> {
+        let read = crds::read_objects("test.yaml", objects.as_bytes());
         let compiled = compiler::compile_unlinted(read.objects, Generation(7));
         let mut diagnostics = read.diagnostics.iter().chain(&compiled.diagnostics);
         assert_eq!(diagnostics.find(|it| it.is_error()), None);
@@ -310,7 +310,7 @@ spec:
 
     #[test]
     fn a_rule_with_a_key_allows_its_workload_and_has_the_key_of_this_moment_put_in_or_none() {
-        let (_policies, latest) = watch::channel(Some(policies()));
+        let (_policies, latest) = watch::channel(Some(policies(OBJECTS)));
         let visiting = Visiting::new(latest, Arc::new(SystemLookup));
         let pod = visiting.enter("spiffe://prod.example/ns/team/sa/runner").unwrap();
         let (name, address) = (DnsName::parse("hub.example").unwrap(), IpAddr::from([203, 0, 113, 9]));
@@ -342,5 +342,37 @@ spec:
         }
         keys.send_replace(Arc::default());
         assert_eq!(injecting().held, None, "a Secret that is taken away is no longer used");
+    }
+
+    #[test]
+    fn a_rule_for_all_pods_has_no_key_for_who_comes_by_himself_though_another_policy_has_the_same() {
+        let for_all = "---
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: {name: everybody, namespace: team}
+spec:
+  subject: {podSelector: {}}
+  egress:
+  - action: Allow
+    to: [{domains: [hub.example]}]
+    ports: [{port: 443}]
+    operations: [{verbs: [download]}]
+    credentials: [{inject: {secretRef: {name: keys, key: hub}, header: x-key}}]
+";
+        let (_policies, latest) = watch::channel(Some(policies(&[OBJECTS, for_all].concat())));
+        let visiting = Visiting::new(latest, Arc::new(SystemLookup));
+        let (name, address) = (DnsName::parse("hub.example").unwrap(), IpAddr::from([203, 0, 113, 9]));
+        visiting.remember(&name, &[address], Instant::now());
+        let secret = SecretRef { namespace: "team".into(), name: "keys".into(), key: "hub".into() };
+        let key = [(secret, Key::read(b"of-the-runner").unwrap())].into_iter().collect();
+        let (_keys, held) = watch::channel(Arc::new(key));
+        visiting.inject_with(held);
+        let download = Operation { verb: Verb::Download, ..Operation::unknown("") };
+        let pod = visiting.enter("spiffe://prod.example/ns/team/sa/other").unwrap();
+        let claim = Claim::Tls(ClientHello { sni: Some(name), ..ClientHello::default() });
+        let judged =
+            visiting.judge_request(&Opening { pod, destination: (address, 443).into(), claim }, &download);
+        assert_eq!(judged.reason, Reason::RequestAllowed);
+        assert_eq!(judged.demands.inject.unwrap().held, None, "the key is the runner's");
     }
 }
