@@ -300,7 +300,7 @@ impl Work<'_> {
     }
 
     /// The clusters of a stage begin to judge the release.
-    fn begin(&mut self, forced: Option<Command>) {
+    fn begin(&mut self, mut forced: Option<Command>) {
         self.wait_for(Vec::new(), false);
         if !self.state.has_begun() && !self.seen.refused.is_empty() {
             self.wait_for(self.seen.refused.clone(), true);
@@ -317,7 +317,9 @@ impl Work<'_> {
             }
         }
         if self.state.members.len() + chosen.len() > MOST_CLUSTERS {
-            missing.push(format!("more than {MOST_CLUSTERS} clusters; make several fleets of them"));
+            let why = format!("more than {MOST_CLUSTERS} clusters; make several fleets of them");
+            self.wait_for(vec![why], true);
+            return self.not_forced(forced, "there are too many clusters");
         }
         if chosen.is_empty() && missing.is_empty() {
             let why = "the stage selects no cluster".to_owned();
@@ -328,8 +330,16 @@ impl Work<'_> {
             return self.next_stage();
         }
         if !missing.is_empty() {
-            self.wait_for(missing, true);
-            return self.not_forced(forced, "what the clusters would go back to is not known");
+            let Some(command) = forced.take() else {
+                missing.push("promote it to begin without them".to_owned());
+                return self.wait_for(missing, true);
+            };
+            // They are in no stage, so they come late once it is done, and are named then.
+            let why = format!("without some clusters: {}", first_of(&missing));
+            self.decide(Word::Skipped, &command.by, command.with_reason(&why), None);
+            if chosen.is_empty() {
+                return self.next_stage();
+            }
         }
         let (stage, count) = (self.state.stage, chosen.len());
         for (name, before) in chosen {
@@ -613,5 +623,13 @@ impl Work<'_> {
             (said != Some(&wanted)).then(|| Action::Want { cluster: name.clone(), wanted })
         });
         due.collect()
+    }
+}
+
+fn first_of(reasons: &[String]) -> String {
+    let first = reasons.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join("; ");
+    match reasons.len().saturating_sub(MOST_NAMED) {
+        0 => first,
+        more => format!("{first}; and {more} more"),
     }
 }
