@@ -490,6 +490,25 @@ fn who_comes_late_judges_it_when_everybody_has_it_and_then_has_it_too() {
 }
 
 #[test]
+fn who_comes_late_and_does_not_see_what_it_breaks_waits_as_a_stage_would() {
+    let mut hub = Hub::done_with_late(plan(), "dev", 7);
+    hub.obey(60, 50);
+    hub.step();
+    hub.obey(30, 5);
+    hub.report("late").evidence.as_mut().unwrap().unwatched = Some("release 7 cannot be had".to_owned());
+    hub.step();
+    assert!(hub.state.members["late"].late && hub.state.held);
+    assert!(
+        hub.state.waits[0].starts_with("late does not see what the release denies"),
+        "{:?}",
+        hub.state.waits
+    );
+    hub.report("late").evidence.as_mut().unwrap().unwatched = None;
+    hub.step();
+    assert!(!hub.state.members["late"].late && hub.state.waits.is_empty() && !hub.state.held);
+}
+
+#[test]
 fn who_comes_late_and_would_deny_what_worked_is_held_and_the_rollout_stays_done() {
     let mut hub = Hub::done_with_late(plan(), "dev", 7);
     hub.obey(60, 50);

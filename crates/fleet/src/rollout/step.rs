@@ -280,7 +280,9 @@ impl Work<'_> {
             let report = self.seen.clusters.get(name).and_then(|it| it.report.as_ref());
             let hold = self.plan.stages.get(member.stage).map_or(u64::MAX, |it| it.hold);
             let has_held = report.and_then(|it| it.evidence.as_ref()).is_some_and(|it| {
-                it.of == self.plan.release && it.mode == Mode::Enforce && it.seconds >= hold
+                // A stage is held where one of its clusters does not see what it breaks; who comes late stands for itself.
+                let is_watched = !member.late || it.unwatched.is_none();
+                it.of == self.plan.release && it.mode == Mode::Enforce && it.seconds >= hold && is_watched
             });
             member.settled |= has_held && member.told == Told::Enforce;
             // From then on it is one of its stage like the others.
