@@ -42,7 +42,8 @@ pub(crate) enum RolloutCommand {
     Diff(DiffArgs),
     /// Say that a stage may be enforced that asks for approval, once its gate holds
     Approve(AskArgs),
-    /// Enforce a stage, or pass over one without clusters, although its gate does not hold: what is missing is written down
+    /// Enforce a stage although its gate does not hold, or begin it without clusters that could not be taken back, or pass over one without
+    /// any: what is missing is written down
     Promote(AskArgs),
     /// Let no stage begin or be enforced; going back still happens by itself
     Pause(AskArgs),

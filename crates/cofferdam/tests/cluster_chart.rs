@@ -228,6 +228,7 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
         "ingressGateway.listeners[0].port=443",
         "ingressGateway.service.type=ExternalName",
         "ingressGateway.separateGateways={inside}",
+        "ingressGateway.separateGateways={serve/inside,serve/inside}",
         "collector.storage.size=much",
         "collector.ports.listen=1",
         "collector.console.certificate=x",

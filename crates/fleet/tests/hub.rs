@@ -126,7 +126,7 @@ fn one_cluster_is_of_one_rollout() {
     use Phase::*;
     // For each rollout in order: clusters that are another's, and whether it may not begin.
     type Expected = &'static [(&'static str, bool)];
-    let cases: [(&str, Vec<Contender>, Expected); 10] = [
+    let cases: [(&str, Vec<Contender>, Expected); 11] = [
         (
             "the older of two that have not begun",
             vec![
@@ -179,6 +179,15 @@ fn one_cluster_is_of_one_rollout() {
                 contender("c", 3, &["prod"], RolledBack, &[]),
             ],
             &[("p=b q=b", false), ("", false), ("", false)],
+        ),
+        (
+            "what got other labels comes late to the newest that is done, whoever had it before",
+            vec![
+                contender("a", 1, &["dev"], Done, &["d", "p"]),
+                contender("b", 2, &["prod"], Done, &["q"]),
+                contender("c", 3, &["dev"], RolledBack, &["d"]),
+            ],
+            &[("d=c p=b", false), ("", false), ("", false)],
         ),
         (
             "who goes back keeps what it has, and takes no more",

@@ -323,6 +323,51 @@ fn a_stage_without_clusters_is_passed_over_only_by_somebody() {
 }
 
 #[test]
+fn who_could_not_go_back_is_passed_over_only_by_somebody_and_comes_late() {
+    let mut hub = Hub::new(plan());
+    hub.join("b", "dev", 5);
+    hub.step();
+    assert_eq!((hub.state.phase, hub.state.members.len(), hub.state.held), (Phase::Waiting, 0, true));
+    assert_eq!(hub.state.waits.last().unwrap(), "promote it to begin without them");
+    hub.ask(Verb::Promote);
+    assert_eq!((hub.words(), hub.state.phase), (vec![Word::Skipped, Word::Began], Phase::Shadow));
+    let skipped = &hub.state.decisions[0];
+    assert!(skipped.by == "ann" && skipped.why.contains("b has release 5"), "{skipped:?}");
+    // The others still have their gate.
+    hub.obey(60, 99);
+    hub.step();
+    assert_eq!((hub.state.phase, hub.enforced_by().as_str()), (Phase::Shadow, ""));
+    hub.obey(60, 100);
+    hub.step();
+    assert_eq!(hub.enforced_by(), "a");
+    hub.obey(30, 0);
+    hub.step();
+    hub.step();
+    hub.obey(60, 100);
+    hub.ask(Verb::Approve);
+    hub.obey(30, 0);
+    hub.step();
+    hub.step();
+    assert_eq!((hub.state.phase, hub.enforced_by().as_str(), hub.state.held), (Phase::Done, "ap", true));
+    assert!(
+        hub.state.waits[0].starts_with("b came late and is not taken in: b has release 5"),
+        "{:?}",
+        hub.state.waits
+    );
+    hub.join("b", "dev", 7);
+    hub.step();
+    assert_eq!(*hub.has("b"), Wanted { enforce: reference(7), shadow: Some(reference(8)) });
+
+    // Nobody left: the stage itself.
+    let mut hub = Hub::new(plan());
+    hub.join("a", "dev", 5);
+    hub.join("b", "dev", 5);
+    hub.ask(Verb::Promote);
+    assert_eq!((hub.words(), hub.state.stage, hub.state.phase), (vec![Word::Skipped], 1, Phase::Waiting));
+    assert!(hub.seen.clusters["a"].wanted.is_none());
+}
+
+#[test]
 fn what_breaks_a_flow_goes_back_everywhere_also_when_forced_and_paused() {
     let mut hub = Hub::new(plan());
     hub.step();
@@ -442,6 +487,25 @@ fn who_comes_late_judges_it_when_everybody_has_it_and_then_has_it_too() {
     hub.obey(30, 5);
     hub.step();
     assert!(!hub.state.members["late"].late && hub.state.waits.is_empty());
+}
+
+#[test]
+fn who_comes_late_and_does_not_see_what_it_breaks_waits_as_a_stage_would() {
+    let mut hub = Hub::done_with_late(plan(), "dev", 7);
+    hub.obey(60, 50);
+    hub.step();
+    hub.obey(30, 5);
+    hub.report("late").evidence.as_mut().unwrap().unwatched = Some("release 7 cannot be had".to_owned());
+    hub.step();
+    assert!(hub.state.members["late"].late && hub.state.held);
+    assert!(
+        hub.state.waits[0].starts_with("late does not see what the release denies"),
+        "{:?}",
+        hub.state.waits
+    );
+    hub.report("late").evidence.as_mut().unwrap().unwatched = None;
+    hub.step();
+    assert!(!hub.state.members["late"].late && hub.state.waits.is_empty() && !hub.state.held);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! whoever asks; one that has begun is never pushed aside by one that has not. Does not: decide anything else.
 
 use crate::rollout::{Phase, Plan, State};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Most clusters that are named where a rollout may not begin; those beyond are counted.
@@ -38,8 +38,9 @@ pub struct Share {
 
 /// Divides the clusters. In the order of the rollouts.
 ///
-/// Who has a cluster in a stage that began, keeps it until it is over; among those that are over, the newest has it, and
-/// the newest that is done has what comes late. Before that, who began first, or else is older, has the clusters that it selects.
+/// Who has a cluster in a stage that began, keeps it until it is over; among those that are over, the newest has it that took it
+/// in or, where it is done, selects it: to that one it comes late. Before that, who began first, or else is older, has the clusters
+/// that it selects.
 #[must_use]
 pub fn share(rollouts: &[Contender], clusters: &Labels) -> Vec<Share> {
     let mut division = Division { rollouts, clusters, owner: BTreeMap::new(), reserved: BTreeMap::new() };
@@ -47,7 +48,12 @@ pub fn share(rollouts: &[Contender], clusters: &Labels) -> Vec<Share> {
     order.sort_by_key(|&it| rollouts.get(it).map(|it| (&it.created, &it.name)));
     let (over, live): (Vec<usize>, Vec<usize>) = order.iter().partition(|&&it| division.is_over(it));
     let (begun, new): (Vec<usize>, Vec<usize>) = live.iter().partition(|&&it| division.has_begun(it));
-    begun.iter().chain(over.iter().rev()).for_each(|&it| division.own(it));
+    let mut late = BTreeSet::new();
+    begun.iter().for_each(|&it| division.own(it, &late));
+    for &it in over.iter().rev() {
+        division.own(it, &late);
+        late.extend(division.selected(it));
+    }
     begun.iter().for_each(|&it| division.reserve(it));
     let mut shares = vec![Share::default(); rollouts.len()];
     for it in new {
@@ -89,9 +95,10 @@ impl<'r> Division<'r> {
         self.rollouts.get(it).map_or("", |it| &it.name)
     }
 
-    fn own(&mut self, it: usize) {
+    /// `late`: clusters that come late to somebody newer.
+    fn own(&mut self, it: usize, late: &BTreeSet<&str>) {
         let members = self.rollouts.get(it).into_iter().flat_map(|it| it.state.members.keys());
-        for name in members {
+        for name in members.filter(|name| !late.contains(name.as_str())) {
             self.owner.entry(name).or_insert(it);
         }
     }

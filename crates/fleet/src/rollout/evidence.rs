@@ -262,7 +262,8 @@ pub enum Verb {
     Resume,
     /// What the stage waits for, where it asks for approval. Its gate must hold all the same.
     Approve,
-    /// Enforce the stage, or pass over one that selects nobody, although its gate does not hold.
+    /// Enforce the stage although its gate does not hold; or, where it has not begun, pass over a stage that selects nobody, and over
+    /// clusters from which the release could not be taken back.
     Promote,
     /// Take it back everywhere.
     Abort,

@@ -126,7 +126,7 @@ pub enum Word {
     Forced,
     /// A stage has enforced it for long enough that the next may begin.
     Settled,
-    /// A stage that selects nobody is passed over.
+    /// A stage that selects nobody is passed over, or clusters of a stage from which the release could not be taken back.
     Skipped,
     /// Every stage enforces it.
     Finished,

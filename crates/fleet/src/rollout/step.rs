@@ -280,7 +280,9 @@ impl Work<'_> {
             let report = self.seen.clusters.get(name).and_then(|it| it.report.as_ref());
             let hold = self.plan.stages.get(member.stage).map_or(u64::MAX, |it| it.hold);
             let has_held = report.and_then(|it| it.evidence.as_ref()).is_some_and(|it| {
-                it.of == self.plan.release && it.mode == Mode::Enforce && it.seconds >= hold
+                // A stage is held where one of its clusters does not see what it breaks; who comes late stands for itself.
+                let is_watched = !member.late || it.unwatched.is_none();
+                it.of == self.plan.release && it.mode == Mode::Enforce && it.seconds >= hold && is_watched
             });
             member.settled |= has_held && member.told == Told::Enforce;
             // From then on it is one of its stage like the others.
@@ -300,7 +302,7 @@ impl Work<'_> {
     }
 
     /// The clusters of a stage begin to judge the release.
-    fn begin(&mut self, forced: Option<Command>) {
+    fn begin(&mut self, mut forced: Option<Command>) {
         self.wait_for(Vec::new(), false);
         if !self.state.has_begun() && !self.seen.refused.is_empty() {
             self.wait_for(self.seen.refused.clone(), true);
@@ -317,7 +319,9 @@ impl Work<'_> {
             }
         }
         if self.state.members.len() + chosen.len() > MOST_CLUSTERS {
-            missing.push(format!("more than {MOST_CLUSTERS} clusters; make several fleets of them"));
+            let why = format!("more than {MOST_CLUSTERS} clusters; make several fleets of them");
+            self.wait_for(vec![why], true);
+            return self.not_forced(forced, "there are too many clusters");
         }
         if chosen.is_empty() && missing.is_empty() {
             let why = "the stage selects no cluster".to_owned();
@@ -328,8 +332,16 @@ impl Work<'_> {
             return self.next_stage();
         }
         if !missing.is_empty() {
-            self.wait_for(missing, true);
-            return self.not_forced(forced, "what the clusters would go back to is not known");
+            let Some(command) = forced.take() else {
+                missing.push("promote it to begin without them".to_owned());
+                return self.wait_for(missing, true);
+            };
+            // They are in no stage, so they come late once it is done, and are named then.
+            let why = format!("without some clusters: {}", first_of(&missing));
+            self.decide(Word::Skipped, &command.by, command.with_reason(&why), None);
+            if chosen.is_empty() {
+                return self.next_stage();
+            }
         }
         let (stage, count) = (self.state.stage, chosen.len());
         for (name, before) in chosen {
@@ -613,5 +625,13 @@ impl Work<'_> {
             (said != Some(&wanted)).then(|| Action::Want { cluster: name.clone(), wanted })
         });
         due.collect()
+    }
+}
+
+fn first_of(reasons: &[String]) -> String {
+    let first = reasons.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join("; ");
+    match reasons.len().saturating_sub(MOST_NAMED) {
+        0 => first,
+        more => format!("{first}; and {more} more"),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Enters: slices of others, as they come, each with its pods and its size. Leaves: whether there is room for it. Guarantees: what is
 //! kept of one cluster is bounded in slices, pods and bytes, and of one of its namespaces in pods, whatever it exports; how many pods
-//! found no room is counted. Does not: keep the slices.
+//! found no room is counted, and where there are more slices than are counted, that is known. Does not: keep the slices.
 
 use super::state::Name;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// Most slices that are taken of one cluster.
 pub(super) const MOST_SLICES: usize = 1024;
 /// Slices of one cluster that are known to be there, taken or not. Those beyond are not even counted.
-const MOST_KNOWN: usize = 8 * MOST_SLICES;
+pub(super) const MOST_KNOWN: usize = 8 * MOST_SLICES;
 /// Most pods that are taken of one namespace of one cluster.
 pub(super) const MOST_PODS_OF_NAMESPACE: usize = 10_000;
 /// Most pods that are taken of one cluster.
@@ -72,6 +72,8 @@ struct Peer {
     pods: BTreeMap<String, usize>,
     /// Whether there is anything that found no room.
     is_full: bool,
+    /// Whether there are slices that are not even counted.
+    is_beyond: bool,
 }
 
 /// All of them.
@@ -95,7 +97,7 @@ impl Room {
         let (cluster, name) = whole;
         let peer = self.peers.entry(cluster.clone()).or_default();
         if peer.slices.len() >= MOST_KNOWN {
-            peer.is_full = true;
+            (peer.is_full, peer.is_beyond) = (true, true);
             return Place::Beyond;
         }
         let of_namespace = peer.pods.get(namespace).copied().unwrap_or_default();
@@ -115,6 +117,11 @@ impl Room {
         peer.is_full |= !fits;
         peer.slices.insert(name.clone(), Held { namespace: namespace.to_owned(), size: wanted, is_kept });
         if fits { Place::Kept } else { Place::Full }
+    }
+
+    /// Clusters that have more slices than are counted.
+    pub(super) fn beyond(&self) -> impl Iterator<Item = &str> {
+        self.peers.iter().filter(|(_, peer)| peer.is_beyond).map(|(cluster, _)| cluster.as_str())
     }
 
     /// A slice is gone.

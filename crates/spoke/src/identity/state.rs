@@ -8,7 +8,9 @@
 //! Does not: talk to anything.
 
 use super::known::Known;
-use super::room::{MOST_BYTES, MOST_PODS, MOST_PODS_OF_NAMESPACE, MOST_SLICES, Place, Room, Size};
+use super::room::{
+    MOST_BYTES, MOST_KNOWN, MOST_PODS, MOST_PODS_OF_NAMESPACE, MOST_SLICES, Place, Room, Size,
+};
 use super::shelf::Shelf;
 use fleet::hub::API_VERSION;
 use k8s_openapi::api::core::v1::Pod;
@@ -386,6 +388,10 @@ impl State {
             }
             let here = (self.own.clone(), format!("{cluster}.{name}"));
             if let Some(pods) = spec.get(WITHHELD).and_then(Value::as_u64) {
+                // Of one without pods nothing is left out, and no slice may say so.
+                if pods == 0 {
+                    continue;
+                }
                 let of = (cluster.clone(), namespace.to_owned());
                 let (_, all) = withheld.entry(of).or_insert_with(|| (here, 0));
                 *all = all.saturating_add(pods);
@@ -410,6 +416,12 @@ impl State {
                     problems.push(format!("IdentitySlice {cluster}/{name} of the hub is not taken: {why}"))
                 }
             }
+        }
+        for cluster in self.room.beyond().filter(|it| self.imported.iter().any(|(of, _)| of == it)) {
+            problems.push(format!(
+                "cluster {cluster} has more than {MOST_KNOWN} slices at the hub: those beyond, by name, are neither taken nor counted, \
+                 also of namespaces that are imported; export fewer namespaces"
+            ));
         }
         // One of them says it in the cluster; of a peer that exports millions not every slice is copied to say so.
         for ((cluster, namespace), (here, pods)) in withheld {

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the failure report")]
 
-use super::room::MOST_PODS_OF_NAMESPACE;
+use super::room::{MOST_KNOWN, MOST_PODS_OF_NAMESPACE, MOST_SLICES};
 use super::state::{EXPORT, IMPORTED, Side, State, Write};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DynamicObject;
@@ -311,4 +311,40 @@ async fn what_a_cluster_exports_beyond_measure_is_not_taken_and_counted() {
         at: Side::Local,
         name: ("cofferdam-system".to_owned(), "west.ml.00".to_owned())
     }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slice_without_pods_that_finds_no_room_is_not_written_as_if_pods_were_missing() {
+    let empty = json!({ "cluster": "west", "namespace": "ml", "pods": [] });
+    let slices: Vec<(String, Value)> =
+        (0..MOST_SLICES + 1).map(|it| (format!("ml.{it:04}"), empty.clone())).collect();
+    let mut state = importing();
+    list(&mut state, &slices);
+    let (writes, problems) = state.imports(Instant::now());
+    assert_eq!((writes.len(), problems), (MOST_SLICES, Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_cluster_has_more_slices_than_are_counted_is_said_where_something_of_it_is_imported() {
+    // Of another namespace, and before what is imported.
+    let other = json!({ "cluster": "west", "namespace": "abc", "pods": [] });
+    let mut slices: Vec<(String, Value)> =
+        (0..MOST_KNOWN).map(|it| (format!("abc.{it:04}"), other.clone())).collect();
+    slices.push(("ml.0".to_owned(), of_west("10.8.0.1")));
+    let mut state = importing();
+    list(&mut state, &slices);
+    let (writes, problems) = state.imports(Instant::now());
+    assert_eq!(writes, []);
+    let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+    assert!(problem.contains("cluster west has more than 8192 slices at the hub"), "{problem}");
+    let (others, last) = (slices.split_off(1), slices);
+    list(&mut state, &others);
+    let (writes, problems) = state.imports(Instant::now());
+    assert_eq!((writes.len(), problems), (1, Vec::new()), "without {last:?} there is room");
+
+    let mut state = east(&[]);
+    state.slice_here(Event::InitDone);
+    let all: Vec<(String, Value)> = last.into_iter().chain(others).collect();
+    list(&mut state, &all);
+    assert_eq!(state.imports(Instant::now()).1, Vec::<String>::new(), "nobody here imports anything");
 }
