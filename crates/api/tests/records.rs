@@ -109,6 +109,10 @@ fn pages_of_edges_have_each_once_while_new_ones_come() {
     assert_eq!(seen, wanted);
     let refused = server.get("/edges?before=7");
     assert_eq!((refused.status, refused.json()["detail"].as_str().unwrap().contains("next")), (400, true));
+    let refused = server.get("/edges?before=c-7-1-2-1bb-6");
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(refused.status == 400 && detail.contains("another store"), "{detail}");
+    assert_eq!(server.get("/edges?before=l-7-1-2-1bb-6").status, 200);
     assert_eq!(server.get("/edges?skip=7").status, 400);
 }
 
