@@ -6,8 +6,9 @@
 
 use super::store::{Question, Told};
 use super::{Event, Remote};
+use crate::plain::printable;
 use ::ledger::{EntryFilter, Kind, Store, Stored, Verdict};
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use observe::{End, Pattern, Time};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -137,12 +138,26 @@ impl Remote {
         if found.len() > most || (found.len() == most && sought.limit.is_none()) {
             found.truncate(most);
             if sought.limit.is_none() {
-                said(&format!(
-                    "only the newest {most} are shown: say --limit for more, or --since and --until for others"
-                ));
+                said(&cut(sought.kind, most));
             }
         }
         Ok(found)
+    }
+}
+
+/// What is said where there may be more. A finding is in as many entries as it was told: its `--limit` is not theirs.
+fn cut(kind: Kind, most: usize) -> String {
+    match kind {
+        Kind::Finding => {
+            format!(
+                "only the newest {most} entries of findings were looked through: say --since and --until for others"
+            )
+        }
+        Kind::Flow | Kind::Dns | Kind::Tls | Kind::AiCall | Kind::Audit => {
+            format!(
+                "only the newest {most} are shown: say --limit for more, or --since and --until for others"
+            )
+        }
     }
 }
 
@@ -155,11 +170,33 @@ fn said(text: &str) {
 fn seen(event: Event) -> Result<Option<Seen>> {
     match event.name.as_str() {
         "record" => {
-            let told: Told = serde_json::from_value(event.data)
-                .context("the answer is not what this version of the program expects")?;
+            let told: Told = serde_json::from_value(event.data).map_err(|error| {
+                // It repeats what the answer has.
+                let error = printable(&error.to_string());
+                anyhow!("the answer is not what this version of the program expects: {error}")
+            })?;
             Ok(Some(Seen::Entry(told.into())))
         }
         "lost" => Ok(event.data.get("records").and_then(Value::as_u64).map(Seen::Missed)),
         _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_way_to_more_is_told_that_there_is() {
+        assert!(cut(Kind::Dns, 7).contains("--limit"));
+        assert!(!cut(Kind::Finding, 7).contains("--limit") && cut(Kind::Finding, 7).contains("--since"));
+    }
+
+    #[test]
+    fn an_event_that_is_no_record_is_told_and_steers_no_terminal() {
+        let data = json!({ "number": 1, "time": "2026-11-26T12:00:00Z", "kind": "\u{1b}[2J" });
+        let error = seen(Event { name: "record".to_owned(), data }).err().unwrap().to_string();
+        assert!(error.contains("[2J") && !error.contains('\u{1b}'), "{error:?}");
     }
 }

@@ -4,6 +4,7 @@
 //! error, and is never left out of the question. Does not: keep anything that was answered.
 
 use super::Remote;
+use crate::plain::printable;
 use ::ledger::query::MOST;
 use ::ledger::{
     Column, Edge, EdgeFilter, EdgePage, Entry, EntryFilter, Kind, LedgerError, Match, Measure, Order, Store,
@@ -251,6 +252,8 @@ impl Remote {
         let asked = self.ask(&Method::GET, path, None).map_err(|error| format!("{error:#}"));
         let read = asked.and_then(|answer| {
             serde_json::from_value(answer).map_err(|error| {
+                // It repeats what the answer has.
+                let error = printable(&error.to_string());
                 format!("its answer is not what this version of the program expects: {error}")
             })
         });
@@ -276,6 +279,9 @@ impl Store for Remote {
             let more: Vec<_> = before.map(|number| ("before", number)).into_iter().collect();
             let path = question.path("/records", &[&[("limit", page)], more.as_slice()].concat());
             let List { items, next } = self.listed::<Told, i64>(DOING, &path)?;
+            if next.is_some_and(|next| items.is_empty() || before.is_some_and(|before| next >= before)) {
+                return Err(self.failed(DOING, "its answer does not go on from the one before".to_owned()));
+            }
             let is_past = items.iter().any(|told| told.number <= after);
             found.extend(items.into_iter().map(Stored::from).filter(|stored| stored.id > after));
             before = next;
@@ -291,7 +297,12 @@ impl Store for Remote {
         let question = Question::edges(filter).map_err(|why| self.failed(DOING, why))?;
         let List { items, next } = self.listed::<ToldEdge, String>(DOING, &question.path("/edges", &[]))?;
         let next = next.map(|next| next.parse()).transpose();
-        let next = next.map_err(|_| self.failed(DOING, "its answer has a mark that is none".to_owned()))?;
+        let next = next.map_err(|_| {
+            self.failed(
+                DOING,
+                "its answer has a mark that this version of the program does not know".to_owned(),
+            )
+        })?;
         Ok(EdgePage { edges: items.into_iter().map(Edge::from).collect(), next })
     }
 
