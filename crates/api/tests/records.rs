@@ -117,6 +117,31 @@ fn pages_of_edges_have_each_once_while_new_ones_come() {
 }
 
 #[test]
+fn edges_with_long_texts_come_in_several_answers_and_none_is_left_out() {
+    let mut server = serve();
+    let long = "x".repeat(6 << 20);
+    let edges: Vec<_> = (0..4)
+        .map(|number| Entry {
+            kind: Kind::Flow,
+            source: "ai/Job/long".into(),
+            destination: format!("{number}{long}").into(),
+            ..entry(number)
+        })
+        .collect();
+    server.ledger.append(&edges).unwrap();
+    let (mut counts, mut seen, mut before) = (Vec::new(), BTreeSet::new(), String::new());
+    loop {
+        let page = server.get(&format!("/edges?source=ai/Job/long&limit=10000{before}")).json();
+        let items = page["items"].as_array().unwrap();
+        counts.push(items.len());
+        seen.extend(items.iter().map(|it| it["destination"].as_str().unwrap()[..1].to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        before = format!("&before={next}");
+    }
+    assert_eq!((counts, seen.len()), (vec![3, 1], 4));
+}
+
+#[test]
 fn paging_walks_all_entries_once_while_more_are_written() {
     let mut server = serve();
     let mut seen = Vec::new();

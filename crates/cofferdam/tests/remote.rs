@@ -377,6 +377,7 @@ fn what_is_no_answer_to_it_is_told_with_the_way_out_and_steers_no_terminal() {
         ("dns --follow", "503 Service Unavailable\r\nretry-after: 5", problem.as_str(), "try again in 5 s"),
         ("edges", "200 OK", r#"{"items":[],"next":7,"lost":0}"#, "this version of the program"),
         ("edges", "200 OK", r#"{"items":[],"next":"z-7","lost":0}"#, "a mark that this version"),
+        ("edges", "200 OK", r#"{"items":[],"next":"l-7-1-2-3-4","lost":0}"#, "does not go on"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cofferdam"));
         command.current_dir(folder.path()).args(words.split_whitespace());

@@ -145,7 +145,7 @@ pub struct Edge {
 pub struct EdgePage {
     /// The edges.
     pub edges: Vec<Edge>,
-    /// The last of them, where there may be more: as many as were asked for came.
+    /// The last of them, where there may be more: as many as were asked for came, or as many as there was room for.
     pub next: Option<EdgeMark>,
 }
 
@@ -406,26 +406,38 @@ impl Reader {
     /// # Errors
     /// The file cannot be read, or the page is to begin behind a mark of another store.
     pub fn edge_page(&self, filter: &EdgeFilter) -> Result<EdgePage, LedgerError> {
+        self.edge_page_within(filter, usize::MAX)
+    }
+
+    /// The same, and no more once their texts have so many bytes.
+    ///
+    /// # Errors
+    /// As [`Self::edge_page`].
+    pub fn edge_page_within(&self, filter: &EdgeFilter, bytes: usize) -> Result<EdgePage, LedgerError> {
         filter.goes_on_in(MarkOf::Ledger)?;
         if !self.knows_all(&filter.texts())? {
             return Ok(EdgePage::default());
         }
         let (query, conditions) = edges(filter);
         let mut last = None;
-        let found = self.reading("looking for edges", |connection| {
+        let (found, is_cut) = self.reading("looking for edges", |connection| {
             let mut statement = connection.prepare(&query)?;
             let mut rows = statement.query(params_from_iter(&conditions.values))?;
-            let mut found = Vec::new();
+            let (mut found, mut left) = (Vec::new(), bytes);
             while let Some(row) = rows.next()? {
                 let it = edge(row)?;
                 let (source, destination) = (unsigned(row, 11)?, unsigned(row, 12)?);
                 let (first, port, protocol) = (it.first, it.port, it.protocol);
                 last = Some(EdgeMark { of: MarkOf::Ledger, first, source, destination, port, protocol });
+                left = left.saturating_sub(it.source.len() + it.destination.len() + it.rule.len());
                 found.push(it);
+                if left == 0 {
+                    return Ok((found, true));
+                }
             }
-            Ok(found)
+            Ok((found, false))
         })?;
-        let next = last.filter(|_| found.len() == limit(filter.limit));
+        let next = last.filter(|_| is_cut || found.len() == limit(filter.limit));
         Ok(EdgePage { edges: found, next })
     }
 

@@ -7,8 +7,8 @@ use super::Remote;
 use crate::plain::printable;
 use ::ledger::query::MOST;
 use ::ledger::{
-    Column, Edge, EdgeFilter, EdgePage, Entry, EntryFilter, Kind, LedgerError, Match, Measure, Order, Store,
-    Stored, Sum, TopBy, Verdict,
+    Column, Edge, EdgeFilter, EdgeMark, EdgePage, Entry, EntryFilter, Kind, LedgerError, Match, Measure,
+    Order, Store, Stored, Sum, TopBy, Verdict,
 };
 use hyper::Method;
 use observe::Time;
@@ -294,16 +294,28 @@ impl Store for Remote {
 
     fn edge_page(&self, filter: &EdgeFilter) -> Result<EdgePage, LedgerError> {
         const DOING: &str = "looking for edges";
-        let question = Question::edges(filter).map_err(|why| self.failed(DOING, why))?;
-        let List { items, next } = self.listed::<ToldEdge, String>(DOING, &question.path("/edges", &[]))?;
-        let next = next.map(|next| next.parse()).transpose();
-        let next = next.map_err(|_| {
-            self.failed(
-                DOING,
-                "its answer has a mark that this version of the program does not know".to_owned(),
-            )
-        })?;
-        Ok(EdgePage { edges: items.into_iter().map(Edge::from).collect(), next })
+        let failed = |why: &str| self.failed(DOING, why.to_owned());
+        let most = limit(filter.limit);
+        let (mut edges, mut after) = (Vec::new(), filter.after);
+        // An answer ends early where its texts are long.
+        loop {
+            let rest = EdgeFilter { after, limit: Some(most - edges.len()), ..filter.clone() };
+            let question = Question::edges(&rest).map_err(|why| failed(&why))?;
+            let List { items, next } =
+                self.listed::<ToldEdge, String>(DOING, &question.path("/edges", &[]))?;
+            let next = next.map(|next| next.parse::<EdgeMark>()).transpose();
+            let next = next.map_err(|_| {
+                failed("its answer has a mark that this version of the program does not know")
+            })?;
+            if next.is_some() && items.is_empty() {
+                return Err(failed("its answer does not go on from the one before"));
+            }
+            edges.extend(items.into_iter().map(Edge::from));
+            after = next;
+            if after.is_none() || edges.len() >= most {
+                return Ok(EdgePage { edges, next: after });
+            }
+        }
     }
 
     fn top(&self, by: TopBy, measure: Measure, since: u64, most: usize) -> Result<Vec<Sum>, LedgerError> {
