@@ -523,8 +523,10 @@ impl Reader {
 }
 
 impl EdgeFilter {
+    /// That a page of it can begin in this store.
+    ///
     /// # Errors
-    /// The page is to begin behind a mark of another store.
+    /// It is to begin behind a mark of another.
     pub fn goes_on_in(&self, store: MarkOf) -> Result<(), LedgerError> {
         match self.after {
             Some(mark) if mark.of != store => Err(LedgerError::OtherMark),

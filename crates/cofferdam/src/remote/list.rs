@@ -18,6 +18,8 @@ use std::io::Write;
 const MOST: usize = 10_000;
 /// Entries that are looked through for those that are meant.
 const LOOKED: usize = 200_000;
+/// Bytes of whole records that are held until all are there: a node may have told long ones.
+const HELD: usize = 256 << 20;
 /// Entries that are asked for at once.
 const PAGE: usize = 1000;
 
@@ -117,7 +119,7 @@ impl Remote {
         sought: &Sought<'_>,
     ) -> Result<Vec<Stored>> {
         let most = sought.limit.unwrap_or(MOST);
-        let (mut found, mut looked) = (Vec::new(), 0);
+        let (mut found, mut looked, mut left) = (Vec::new(), 0, HELD);
         let mut before = newest.map(|number| number.saturating_add(1));
         while found.len() < most {
             if looked >= LOOKED {
@@ -126,12 +128,18 @@ impl Remote {
                 ));
                 break;
             }
-            let page = self.entries(&EntryFilter { before, limit: Some(PAGE), ..filter.clone() })?;
+            let (page, next) =
+                self.entry_page(&EntryFilter { before, limit: Some(PAGE), ..filter.clone() })?;
             looked += page.len();
-            before = page.last().map(|stored| stored.id);
-            let is_last = page.len() < PAGE;
-            found.extend(page.into_iter().filter(|stored| (sought.is_meant)(stored)));
-            if is_last {
+            before = next;
+            if !take(page, sought.is_meant, &mut found, &mut left) {
+                let count = found.len();
+                said(&format!(
+                    "only the newest {count} are shown, for they are long: say --since and --until for others"
+                ));
+                break;
+            }
+            if before.is_none() {
                 break;
             }
         }
@@ -143,6 +151,23 @@ impl Remote {
         }
         Ok(found)
     }
+}
+
+/// Takes those that are meant, and no more once their whole records have as many bytes as are left. Whether there is room for others.
+fn take(
+    page: Vec<Stored>,
+    is_meant: &dyn Fn(&Stored) -> bool,
+    found: &mut Vec<Stored>,
+    left: &mut usize,
+) -> bool {
+    for stored in page.into_iter().filter(|stored| is_meant(stored)) {
+        *left = left.saturating_sub(stored.entry.detail.as_ref().map_or(0, String::len));
+        found.push(stored);
+        if *left == 0 {
+            return false;
+        }
+    }
+    true
 }
 
 /// What is said where there may be more. A finding is in as many entries as it was told: its `--limit` is not theirs.
@@ -185,12 +210,26 @@ fn seen(event: Event) -> Result<Option<Seen>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::ledger::Entry;
     use serde_json::json;
 
     #[test]
     fn a_way_to_more_is_told_that_there_is() {
         assert!(cut(Kind::Dns, 7).contains("--limit"));
         assert!(!cut(Kind::Finding, 7).contains("--limit") && cut(Kind::Finding, 7).contains("--since"));
+    }
+
+    #[test]
+    fn no_more_is_held_than_there_is_room_for() {
+        let stored = |id| Stored {
+            id,
+            entry: Entry { detail: Some("x".repeat(100)), ..Entry::new(Kind::AiCall, Verdict::Allow) },
+        };
+        let (mut found, mut left) = (Vec::new(), 250);
+        let is_meant = |stored: &Stored| stored.id != 3;
+        assert!(take(vec![stored(5), stored(4)], &is_meant, &mut found, &mut left));
+        assert!(!take(vec![stored(3), stored(2), stored(1)], &is_meant, &mut found, &mut left));
+        assert_eq!(found.iter().map(|stored| stored.id).collect::<Vec<_>>(), [5, 4, 2]);
     }
 
     #[test]

@@ -260,6 +260,21 @@ impl Remote {
         read.map_err(|why| self.failed(doing, why))
     }
 
+    /// One answer: entries, and before which number those are that follow, where there may be more.
+    pub(super) fn entry_page(&self, filter: &EntryFilter) -> Result<(Vec<Stored>, Option<i64>), LedgerError> {
+        const DOING: &str = "looking for records";
+        let question = Question::entries(filter).map_err(|why| self.failed(DOING, why))?;
+        let before = filter.before;
+        let most = i64::try_from(limit(filter.limit).min(PAGE)).unwrap_or(1);
+        let more: Vec<_> = before.map(|number| ("before", number)).into_iter().collect();
+        let path = question.path("/records", &[&[("limit", most)], more.as_slice()].concat());
+        let List { items, next } = self.listed::<Told, i64>(DOING, &path)?;
+        if next.is_some_and(|next| items.is_empty() || before.is_some_and(|before| next >= before)) {
+            return Err(self.failed(DOING, "its answer does not go on from the one before".to_owned()));
+        }
+        Ok((items.into_iter().map(Stored::from).collect(), next))
+    }
+
     pub(super) fn failed(&self, doing: &'static str, why: String) -> LedgerError {
         LedgerError::Store { store: format!("the API at {}", self.name()), doing, why }
     }
@@ -271,19 +286,13 @@ impl Store for Remote {
         if filter.order == Order::OldestFirst {
             return Err(self.failed(DOING, "it tells the newest first".to_owned()));
         }
-        let question = Question::entries(filter).map_err(|why| self.failed(DOING, why))?;
         let (most, after) = (limit(filter.limit), filter.after.unwrap_or(i64::MIN));
         let (mut found, mut before) = (Vec::new(), filter.before);
         while found.len() < most {
-            let page = i64::try_from((most - found.len()).min(PAGE)).unwrap_or(1);
-            let more: Vec<_> = before.map(|number| ("before", number)).into_iter().collect();
-            let path = question.path("/records", &[&[("limit", page)], more.as_slice()].concat());
-            let List { items, next } = self.listed::<Told, i64>(DOING, &path)?;
-            if next.is_some_and(|next| items.is_empty() || before.is_some_and(|before| next >= before)) {
-                return Err(self.failed(DOING, "its answer does not go on from the one before".to_owned()));
-            }
-            let is_past = items.iter().any(|told| told.number <= after);
-            found.extend(items.into_iter().map(Stored::from).filter(|stored| stored.id > after));
+            let rest = EntryFilter { before, limit: Some(most - found.len()), ..filter.clone() };
+            let (page, next) = self.entry_page(&rest)?;
+            let is_past = page.iter().any(|stored| stored.id <= after);
+            found.extend(page.into_iter().filter(|stored| stored.id > after));
             before = next;
             if is_past || before.is_none() {
                 break;
