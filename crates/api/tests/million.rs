@@ -116,7 +116,7 @@ fn a_million_edges_are_told_of_in_bounded_time_and_size() {
     }
     // As far behind as those go that were first seen a tenth after the hour began.
     let far = END - HOUR + HOUR / 10;
-    ask(&format!("/edges?{hour}&limit=1000&before={far:x}-0-0-0-0"));
+    ask(&format!("/edges?{hour}&limit=1000&before=l-{far:x}-0-0-0-0"));
     ask(&format!("/edges?{hour}&limit=1000&source=team-07/*&verdict=deny"));
     ask(&format!("/records?{hour}&kind=flow&limit=500"));
     ask(&format!("/series?{hour}&kind=flow&step=60"));

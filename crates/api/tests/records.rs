@@ -109,7 +109,36 @@ fn pages_of_edges_have_each_once_while_new_ones_come() {
     assert_eq!(seen, wanted);
     let refused = server.get("/edges?before=7");
     assert_eq!((refused.status, refused.json()["detail"].as_str().unwrap().contains("next")), (400, true));
+    let refused = server.get("/edges?before=c-7-1-2-1bb-6");
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(refused.status == 400 && detail.contains("another store"), "{detail}");
+    assert_eq!(server.get("/edges?before=l-7-1-2-1bb-6").status, 200);
     assert_eq!(server.get("/edges?skip=7").status, 400);
+}
+
+#[test]
+fn edges_with_long_texts_come_in_several_answers_and_none_is_left_out() {
+    let mut server = serve();
+    let long = "x".repeat(6 << 20);
+    let edges: Vec<_> = (0..4)
+        .map(|number| Entry {
+            kind: Kind::Flow,
+            source: "ai/Job/long".into(),
+            destination: format!("{number}{long}").into(),
+            ..entry(number)
+        })
+        .collect();
+    server.ledger.append(&edges).unwrap();
+    let (mut counts, mut seen, mut before) = (Vec::new(), BTreeSet::new(), String::new());
+    loop {
+        let page = server.get(&format!("/edges?source=ai/Job/long&limit=10000{before}")).json();
+        let items = page["items"].as_array().unwrap();
+        counts.push(items.len());
+        seen.extend(items.iter().map(|it| it["destination"].as_str().unwrap()[..1].to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        before = format!("&before={next}");
+    }
+    assert_eq!((counts, seen.len()), (vec![3, 1], 4));
 }
 
 #[test]

@@ -1,19 +1,20 @@
 //! An HTTP API, asked what it knows, or told to do something: that of a collector, or of an `up` or agent elsewhere.
 //!
 //! Enters: where the API is, and a token for it. Leaves: what it answers. Guarantees: a token passes in clear only to this machine;
-//! each question has an end. Does not: keep the token, or follow redirects.
+//! each question has an end. Does not: keep the token, follow redirects, or ask by way of a proxy that the environment names.
 
 mod list;
 mod store;
 
 pub(crate) use list::{Kept, Seen, Sought, is_end, whole};
 
+use crate::plain::printable;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
@@ -21,7 +22,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use std::fs;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +66,8 @@ impl RemoteArgs {
             matches!(url.path(), "" | "/") && url.query().is_none(),
             "--api: name only scheme, host and port, as https://HOST:PORT"
         );
+        let has_user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        ensure!(!has_user, "--api: the URL names a user: leave that out, a token is all that is shown");
         let (tls, default) = match (url.scheme_str(), &self.authority) {
             (Some("https"), Some(file)) => (Some(trusting(file)?), 443),
             (Some("https"), None) => {
@@ -81,6 +84,7 @@ impl RemoteArgs {
             _ => bail!("--api {url}: write http://127.0.0.1:PORT or https://HOST:PORT"),
         };
         let text = fs::read_to_string(token).with_context(|| format!("--token {}", token.display()))?;
+        ensure!(!text.trim().is_empty(), "--token {}: there is no token in it", token.display());
         let mut token = HeaderValue::from_str(&format!("Bearer {}", text.trim()))
             .with_context(|| format!("--token {}: what is in it is no token", token.display()))?;
         token.set_sensitive(true);
@@ -133,6 +137,14 @@ pub(crate) struct Event {
     pub(crate) data: Value,
 }
 
+/// An answer with its body.
+struct Whole {
+    status: StatusCode,
+    /// Seconds after which to ask again, if it says so.
+    wait: Option<u64>,
+    body: Bytes,
+}
+
 /// An answer whose body is still to come, and the connection that it comes by.
 struct Answering {
     response: Response<Incoming>,
@@ -152,8 +164,7 @@ impl Remote {
             self.whole(response).await
         };
         let asked = runtime.block_on(async { tokio::time::timeout(PATIENCE, asking).await });
-        let (status, answer) = asked.map_err(|_| self.silent(PATIENCE))??;
-        self.judged(status, &answer)
+        self.judged(&asked.map_err(|_| self.silent(PATIENCE))??)
     }
 
     /// Shows what a stream below `/api/v1` says, until `see` fails or the stream ends.
@@ -166,8 +177,8 @@ impl Remote {
             let begun = tokio::time::timeout(PATIENCE, self.begin(&Method::GET, path, None)).await;
             let Answering { response, _sender } = begun.map_err(|_| self.silent(PATIENCE))??;
             if !response.status().is_success() {
-                let (status, answer) = self.whole(response).await?;
-                return self.judged(status, &answer).map(drop);
+                let whole = tokio::time::timeout(PATIENCE, self.whole(response)).await;
+                return self.judged(&whole.map_err(|_| self.silent(PATIENCE))??).map(drop);
             }
             let mut body = response.into_body();
             let mut waiting = Vec::new();
@@ -190,28 +201,40 @@ impl Remote {
         anyhow::anyhow!("{}: no answer within {} s", self.name(), lasts.as_secs())
     }
 
-    fn judged(&self, status: StatusCode, answer: &[u8]) -> Result<Value> {
-        let read: Value = serde_json::from_slice(answer).unwrap_or_default();
+    fn judged(&self, Whole { status, wait, body }: &Whole) -> Result<Value> {
+        let read: Value = serde_json::from_slice(body).unwrap_or_default();
         if status.is_success() {
             return Ok(read);
         }
-        let why = read.get("detail").and_then(Value::as_str).unwrap_or("it says no more");
-        bail!("{} answers {status}: {}", self.name(), crate::plain::printable(why))
+        let why = match read.get("detail").and_then(Value::as_str) {
+            Some(why) => printable(why),
+            None if status.is_redirection() => {
+                "it sends elsewhere, and no token follows: name the API's own address".to_owned()
+            }
+            None => "it says no more: is it the API of Cofferdam, and of this version?".to_owned(),
+        };
+        let out = match (*status, wait) {
+            (StatusCode::UNAUTHORIZED, _) => "; name a file with a token of this API with --token".to_owned(),
+            (_, Some(seconds)) => format!("; try again in {seconds} s"),
+            (_, None) => String::new(),
+        };
+        bail!("{} answers {status}: {why}{out}", self.name())
     }
 
-    async fn whole(&self, response: Response<Incoming>) -> Result<(StatusCode, Bytes)> {
+    async fn whole(&self, response: Response<Incoming>) -> Result<Whole> {
         let status = response.status();
+        let wait = response.headers().get(RETRY_AFTER).and_then(|it| it.to_str().ok()?.parse().ok());
         match Limited::new(response.into_body(), ANSWER).collect().await {
-            Ok(body) => Ok((status, body.to_bytes())),
+            Ok(body) => Ok(Whole { status, wait, body: body.to_bytes() }),
             Err(error) => bail!("the answer of {}: {error}", self.name()),
         }
     }
 
     async fn begin(&self, method: &Method, path: &str, order: Option<&Value>) -> Result<Answering> {
         let connecting = || format!("connecting to {}", self.name());
-        let mut addresses = (self.host.as_str(), self.port).to_socket_addrs().with_context(connecting)?;
-        let address = addresses.next().with_context(connecting)?;
-        let stream = TcpStream::connect(address).await.with_context(connecting)?;
+        let found = (self.host.as_str(), self.port).to_socket_addrs().with_context(connecting)?;
+        let addresses = self.addresses(found);
+        let stream = TcpStream::connect(addresses.as_slice()).await.with_context(connecting)?;
         let body = order.map(Value::to_string).unwrap_or_default();
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = method.clone();
@@ -229,6 +252,12 @@ impl Remote {
             }
         }
         .with_context(|| format!("asking {}", self.name()))
+    }
+
+    /// Those that are tried, one after the other: a name may lead to more than it listens at. In clear, whatever a name leads to, none but
+    /// this machine's.
+    fn addresses(&self, found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+        found.filter(|address| self.tls.is_some() || address.ip().is_loopback()).collect()
     }
 
     /// Its host and port.
@@ -312,10 +341,32 @@ mod tests {
             ("https://10.0.0.1:8080", "--authority"),
             ("ftp://127.0.0.1", "https://HOST:PORT"),
             ("http://127.0.0.1:8080/api/v1", "only scheme, host and port"),
+            ("http://ada:secret@127.0.0.1:8080", "names a user"),
         ] {
             let error = args(api, false).1.err().unwrap().to_string();
             assert!(error.contains(says), "{api}: {error}");
         }
         assert!(args("https://10.0.0.1:8080", true).1.err().unwrap().to_string().contains("none.crt"));
+    }
+
+    #[test]
+    fn in_clear_all_addresses_of_this_machine_are_tried_and_no_others() {
+        let found: [SocketAddr; 3] =
+            ["[::1]:80", "10.0.0.1:80", "127.0.0.1:80"].map(|text| text.parse().unwrap());
+        let [first, _, last] = found;
+        let remote = args("http://localhost", false).1.unwrap().unwrap();
+        assert_eq!(remote.addresses(found.into_iter()), [first, last]);
+    }
+
+    #[test]
+    fn a_file_without_a_token_is_told() {
+        for (text, says) in [("", "no token in it"), (" \n", "no token in it"), ("a\nb\n", "is no token")] {
+            let folder = tempfile::tempdir().unwrap();
+            let token = folder.path().join("token");
+            fs::write(&token, text).unwrap();
+            let api = Some("http://127.0.0.1".parse().unwrap());
+            let error = RemoteArgs { api, token: Some(token), authority: None }.remote().err().unwrap();
+            assert!(error.to_string().contains(says), "{text:?}: {error}");
+        }
     }
 }

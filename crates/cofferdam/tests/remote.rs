@@ -9,8 +9,8 @@ use incident::Reachable;
 use ledger::{Entry, Kind, Ledger, Verdict};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, SocketAddr};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -340,5 +340,51 @@ fn what_an_api_cannot_be_asked_is_told() {
     }
     let output = world.command("flows", "wrong").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(2) && said.contains("401"), "{said}");
+    assert!(output.status.code() == Some(2) && said.contains("401") && said.contains("--token"), "{said}");
+}
+
+/// Says the same to the first twenty who ask, whatever they ask.
+fn says(head: &str, body: &str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let length = body.len();
+    let answer = format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    std::thread::spawn(move || {
+        for _ in 0..20 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(&stream).lines();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            drop(lines);
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn what_is_no_answer_to_it_is_told_with_the_way_out_and_steers_no_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("good"), "good\n").unwrap();
+    let problem = json!({ "detail": "too many\u{1b}[2J" }).to_string();
+    let other = json!({ "items": [{ "number": 1, "time": "2026-11-26T12:00:00Z", "kind": "\u{1b}[2J" }], "next": null }).to_string();
+    for (words, head, body, wanted) in [
+        ("flows", "302 Found\r\nlocation: http://127.0.0.1:1/", "", "name the API's own address"),
+        ("flows", "429 Too Many Requests\r\nretry-after: 7", problem.as_str(), "try again in 7 s"),
+        ("flows", "404 Not Found", "<html>", "is it the API of Cofferdam"),
+        ("flows", "200 OK", "<html>", "this version of the program"),
+        ("flows", "200 OK", other.as_str(), "this version of the program"),
+        ("flows", "200 OK", r#"{"items":[],"next":7,"lost":0}"#, "does not go on"),
+        ("dns --follow", "503 Service Unavailable\r\nretry-after: 5", problem.as_str(), "try again in 5 s"),
+        ("edges", "200 OK", r#"{"items":[],"next":7,"lost":0}"#, "this version of the program"),
+        ("edges", "200 OK", r#"{"items":[],"next":"z-7","lost":0}"#, "a mark that this version"),
+        ("edges", "200 OK", r#"{"items":[],"next":"l-7-1-2-3-4","lost":0}"#, "does not go on"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cofferdam"));
+        command.current_dir(folder.path()).args(words.split_whitespace());
+        command.args(["--api", &format!("http://{}", says(head, body)), "--token", "good"]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains(wanted), "{words}, {head}: {said}");
+        assert!(!said.contains('\u{1b}'), "{said:?}");
+    }
 }

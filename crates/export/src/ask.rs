@@ -19,7 +19,8 @@ use crate::settings::Settings;
 use crate::sink::hidden;
 use crate::target::{Format, Place, Target};
 use ledger::{
-    Edge, EdgeFilter, EdgeMark, EdgePage, Entry, EntryFilter, LedgerError, Measure, Store, Stored, Sum, TopBy,
+    Edge, EdgeFilter, EdgeMark, EdgePage, Entry, EntryFilter, LedgerError, MarkOf, Measure, Store, Stored,
+    Sum, TopBy,
 };
 use query::Query;
 use serde::de::DeserializeOwned;
@@ -94,12 +95,13 @@ impl Store for ClickHouse {
     }
 
     fn edge_page(&self, filter: &EdgeFilter) -> Result<EdgePage, LedgerError> {
+        filter.goes_on_in(MarkOf::ClickHouse)?;
         let query = Query::edges(&self.database, filter);
         let found = self.ask("looking for edges", &query, |row| {
             let it = edge(row)?;
             let (source, destination) = (row.number()?, row.number()?);
             let (first, port, protocol) = (it.first, it.port, it.protocol);
-            Ok((it, EdgeMark { first, source, destination, port, protocol }))
+            Ok((it, EdgeMark { of: MarkOf::ClickHouse, first, source, destination, port, protocol }))
         })?;
         let last = found.last().map(|(_, mark)| *mark);
         let next = last.filter(|_| found.len() == query::limit(filter.limit));

@@ -145,10 +145,12 @@ fn sensitive(name: &str) -> Option<String> {
     SENSITIVE.iter().find(|(part, _)| name.contains(part)).map(|(_, why)| (*why).to_owned())
 }
 
-/// The addresses in a text, with or without a port behind.
+/// The addresses in a text, with or without a port behind, or before more of a name, as those have it that lead to the address in them
+/// (nip.io, for example).
 fn addresses(text: &str) -> impl Iterator<Item = IpAddr> {
     let words = text.split(|c: char| !c.is_ascii_hexdigit() && c != ':' && c != '.');
     words.filter_map(|word| {
+        let word = word.trim_matches('.');
         let with_port = || word.parse::<SocketAddrV4>().ok().map(|it| IpAddr::V4(*it.ip()));
         word.parse().ok().or_else(with_port)
     })
@@ -190,6 +192,13 @@ mod tests {
             why("168.63.129.16").as_deref(),
             Some("168.63.129.16: it hands out the cloud's keys, at its ports 80 and 32526")
         );
+    }
+
+    #[test]
+    fn a_name_made_of_such_an_address_is_a_sensitive_target() {
+        for name in ["169.254.169.254.nip.io", "www.169.254.169.254.sslip.io", "169.254.169.254."] {
+            assert!(why(name).is_some_and(|why| why.contains(HANDS_OUT_KEYS)), "{name}");
+        }
     }
 
     #[test]

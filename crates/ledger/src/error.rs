@@ -44,6 +44,11 @@ pub enum LedgerError {
         /// Why.
         source: io::Error,
     },
+    /// A page of edges is to begin where no edge of this store is.
+    #[error(
+        "the mark was given by another store, whose order is another: go on there, or begin here without a mark"
+    )]
+    OtherMark,
     /// A store that is no file did not answer.
     #[error("{store}: {doing}: {why}")]
     Store {

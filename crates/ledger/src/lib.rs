@@ -43,7 +43,7 @@ pub use follow::Followed;
 pub use join::Joined;
 pub use parcel::{Parcel, Receipt};
 pub use query::{
-    Edge, EdgeFilter, EdgeMark, EdgePage, EntryFilter, Measure, Order, Reader, Stored, Sum, TopBy,
+    Edge, EdgeFilter, EdgeMark, EdgePage, EntryFilter, MarkOf, Measure, Order, Reader, Stored, Sum, TopBy,
 };
 pub use retention::Retention;
 pub use search::{Column, Match};

@@ -145,13 +145,33 @@ pub struct Edge {
 pub struct EdgePage {
     /// The edges.
     pub edges: Vec<Edge>,
-    /// The last of them, where there may be more: as many as were asked for came.
+    /// The last of them, where there may be more: as many as were asked for came, or as many as there was room for.
     pub next: Option<EdgeMark>,
 }
 
-/// Where an edge is in the order of the store that gave it; text of digits, which says nothing to anybody else.
+/// Whose order a mark is in. Its letter begins the mark: a mark of another form gets another letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkOf {
+    /// The file of a ledger.
+    Ledger,
+    /// A database of ClickHouse.
+    ClickHouse,
+}
+
+impl MarkOf {
+    fn letter(self) -> &'static str {
+        match self {
+            Self::Ledger => "l",
+            Self::ClickHouse => "c",
+        }
+    }
+}
+
+/// Where an edge is in the order of the store that gave it: a letter and digits, which say nothing to anybody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EdgeMark {
+    /// The store.
+    pub of: MarkOf,
     /// When it was first seen, in microseconds since 1970.
     pub first: u64,
     /// A number that the store has for its source.
@@ -171,8 +191,8 @@ pub struct NoMark;
 
 impl fmt::Display for EdgeMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { first, source, destination, port, protocol } = self;
-        write!(f, "{first:x}-{source:x}-{destination:x}-{port:x}-{protocol:x}")
+        let Self { of, first, source, destination, port, protocol } = self;
+        write!(f, "{}-{first:x}-{source:x}-{destination:x}-{port:x}-{protocol:x}", of.letter())
     }
 }
 
@@ -180,7 +200,10 @@ impl FromStr for EdgeMark {
     type Err = NoMark;
 
     fn from_str(text: &str) -> Result<Self, NoMark> {
-        let numbers = text.split('-').map(|part| {
+        let (letter, numbers) = text.split_once('-').ok_or(NoMark)?;
+        let of = [MarkOf::Ledger, MarkOf::ClickHouse].into_iter().find(|of| of.letter() == letter);
+        let of = of.ok_or(NoMark)?;
+        let numbers = numbers.split('-').map(|part| {
             let is_hex = part.bytes().all(|byte| byte.is_ascii_hexdigit());
             u64::from_str_radix(part, 16).ok().filter(|_| is_hex)
         });
@@ -189,7 +212,7 @@ impl FromStr for EdgeMark {
         let (Ok(port), Ok(protocol)) = (u16::try_from(port), u8::try_from(protocol)) else {
             return Err(NoMark);
         };
-        Ok(Self { first, source, destination, port, protocol })
+        Ok(Self { of, first, source, destination, port, protocol })
     }
 }
 
@@ -381,27 +404,40 @@ impl Reader {
     /// one that turns out to have been seen earlier can come again.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read, or the page is to begin behind a mark of another store.
     pub fn edge_page(&self, filter: &EdgeFilter) -> Result<EdgePage, LedgerError> {
+        self.edge_page_within(filter, usize::MAX)
+    }
+
+    /// The same, and no more once their texts have so many bytes.
+    ///
+    /// # Errors
+    /// As [`Self::edge_page`].
+    pub fn edge_page_within(&self, filter: &EdgeFilter, bytes: usize) -> Result<EdgePage, LedgerError> {
+        filter.goes_on_in(MarkOf::Ledger)?;
         if !self.knows_all(&filter.texts())? {
             return Ok(EdgePage::default());
         }
         let (query, conditions) = edges(filter);
         let mut last = None;
-        let found = self.reading("looking for edges", |connection| {
+        let (found, is_cut) = self.reading("looking for edges", |connection| {
             let mut statement = connection.prepare(&query)?;
             let mut rows = statement.query(params_from_iter(&conditions.values))?;
-            let mut found = Vec::new();
+            let (mut found, mut left) = (Vec::new(), bytes);
             while let Some(row) = rows.next()? {
                 let it = edge(row)?;
                 let (source, destination) = (unsigned(row, 11)?, unsigned(row, 12)?);
                 let (first, port, protocol) = (it.first, it.port, it.protocol);
-                last = Some(EdgeMark { first, source, destination, port, protocol });
+                last = Some(EdgeMark { of: MarkOf::Ledger, first, source, destination, port, protocol });
+                left = left.saturating_sub(it.source.len() + it.destination.len() + it.rule.len());
                 found.push(it);
+                if left == 0 {
+                    return Ok((found, true));
+                }
             }
-            Ok(found)
+            Ok((found, false))
         })?;
-        let next = last.filter(|_| found.len() == limit(filter.limit));
+        let next = last.filter(|_| is_cut || found.len() == limit(filter.limit));
         Ok(EdgePage { edges: found, next })
     }
 
@@ -487,6 +523,17 @@ impl Reader {
 }
 
 impl EdgeFilter {
+    /// That a page of it can begin in this store.
+    ///
+    /// # Errors
+    /// It is to begin behind a mark of another.
+    pub fn goes_on_in(&self, store: MarkOf) -> Result<(), LedgerError> {
+        match self.after {
+            Some(mark) if mark.of != store => Err(LedgerError::OtherMark),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// All texts that must hold, those of `source` and `destination` with them.
     #[must_use]
     pub fn texts(&self) -> Vec<(Column, Match)> {
@@ -551,7 +598,7 @@ fn edges(filter: &EdgeFilter) -> (String, Where) {
         Some(Verdict::Deny | Verdict::Fail | Verdict::None) => conditions.holds("e.denied > 0"),
         None => {}
     }
-    if let Some(EdgeMark { first, source, destination, port, protocol }) = filter.after {
+    if let Some(EdgeMark { of: _, first, source, destination, port, protocol }) = filter.after {
         conditions.holds("(e.first, e.source, e.destination, e.port, e.protocol) < (?, ?, ?, ?, ?)");
         let numbers = [signed(first), signed(source), signed(destination), port.into(), protocol.into()];
         conditions.values.extend(numbers.map(Value::from));
@@ -664,26 +711,34 @@ pub(crate) mod tests {
 
     #[test]
     fn the_next_page_of_edges_begins_where_it_is_and_not_at_the_first() {
-        let after = EdgeMark { first: 7, source: 1, destination: 2, port: 443, protocol: 6 };
+        let after =
+            EdgeMark { of: MarkOf::Ledger, first: 7, source: 1, destination: 2, port: 443, protocol: 6 };
         let plan = plan(&edges(&EdgeFilter { after: Some(after), ..EdgeFilter::default() }).0);
         assert!(plan.contains("SEARCH e USING INDEX edges_by_first ("), "{plan}");
     }
 
     #[test]
     fn marks_are_read_as_they_are_written_and_nothing_else_is() {
-        let mark = EdgeMark { first: u64::MAX, source: 0, destination: 31, port: u16::MAX, protocol: 132 };
-        assert_eq!(mark.to_string(), "ffffffffffffffff-0-1f-ffff-84");
-        assert_eq!(mark.to_string().parse(), Ok(mark));
+        let of = MarkOf::Ledger;
+        let mark =
+            EdgeMark { of, first: u64::MAX, source: 0, destination: 31, port: u16::MAX, protocol: 132 };
+        let other = EdgeMark { of: MarkOf::ClickHouse, ..mark };
+        assert_eq!(mark.to_string(), "l-ffffffffffffffff-0-1f-ffff-84");
+        assert_eq!(other.to_string(), "c-ffffffffffffffff-0-1f-ffff-84");
+        assert_eq!((mark.to_string().parse(), other.to_string().parse()), (Ok(mark), Ok(other)));
         for text in [
             "",
             "7",
-            "1-2-3-4",
-            "1-2-3-4-5-6",
-            "1-2-3-10000-6",
-            "1-2-3-4-100",
-            "1-2-3--6",
-            "+1-2-3-4-5",
-            "x-2-3-4-5",
+            "1-2-3-4-5",
+            "l-1-2-3-4",
+            "l-1-2-3-4-5-6",
+            "l-1-2-3-10000-6",
+            "l-1-2-3-4-100",
+            "l-1-2-3--6",
+            "l-+1-2-3-4-5",
+            "l-x-2-3-4-5",
+            "L-1-2-3-4-5",
+            "x-1-2-3-4-5",
         ] {
             assert_eq!(text.parse::<EdgeMark>(), Err(NoMark), "{text}");
         }

@@ -18,7 +18,7 @@ pub trait Store {
     /// microsecond have an order that is the store's own, and the same each time; so are its marks.
     ///
     /// # Errors
-    /// As [`Self::entries`].
+    /// As [`Self::entries`], or the mark is another store's.
     fn edge_page(&self, filter: &EdgeFilter) -> Result<EdgePage, LedgerError>;
 
     /// The edges alone.

@@ -114,6 +114,27 @@ fn requests_are_found_by_their_tools() {
 }
 
 #[test]
+fn a_page_of_edges_ends_where_its_texts_are_as_long_as_may_be() {
+    let long = "x".repeat(1000);
+    let flows: Vec<_> =
+        (1..6).map(|number| entry(number, Kind::Flow, "s", &format!("{number}{long}"), "r")).collect();
+    let (_folder, _path, reader) = kept(&flows);
+    let (mut all, mut counts, mut after) = (Vec::new(), Vec::new(), None);
+    loop {
+        let filter = EdgeFilter { after, ..EdgeFilter::default() };
+        let EdgePage { edges, next } = reader.edge_page_within(&filter, 2000).unwrap();
+        counts.push(edges.len());
+        all.extend(edges);
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(counts, [2, 2, 1]);
+    assert_eq!(all, reader.edges(&EdgeFilter::default()).unwrap());
+}
+
+#[test]
 fn edges_are_found_page_by_page_each_once() {
     let flows: Vec<_> = (0..25)
         .map(|number| Entry {

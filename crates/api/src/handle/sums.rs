@@ -5,6 +5,7 @@ use super::{Asked, Reply, Span, json, lost};
 use crate::problem::Problem;
 use crate::shape::records::{EdgeAnswer, Edges, Hint, Hints, OneSeries, Series, SumAnswer};
 use crate::shape::{List, Moment};
+use ledger::query::TEXTS;
 use ledger::write::OTHER;
 use ledger::{EdgeFilter, EdgePage, EntryFilter, Field, Measure, Point, Reader, SeriesBy, TopBy};
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ pub(crate) fn edges(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem
         limit: Some(query.limit(1000)),
         ..EdgeFilter::default()
     };
-    let EdgePage { edges, next } = reader.edge_page(&asked_for)?;
+    let EdgePage { edges, next } = reader.edge_page_within(&asked_for, TEXTS)?;
     let next = next.map(|mark| mark.to_string());
     json(&Edges { items: edges.into_iter().map(EdgeAnswer::from).collect(), next, lost: lost(reader)? })
 }

@@ -6,8 +6,9 @@
 
 use super::store::{Question, Told};
 use super::{Event, Remote};
+use crate::plain::printable;
 use ::ledger::{EntryFilter, Kind, Store, Stored, Verdict};
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use observe::{End, Pattern, Time};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -17,6 +18,8 @@ use std::io::Write;
 const MOST: usize = 10_000;
 /// Entries that are looked through for those that are meant.
 const LOOKED: usize = 200_000;
+/// Bytes of whole records that are held until all are there: a node may have told long ones.
+const HELD: usize = 256 << 20;
 /// Entries that are asked for at once.
 const PAGE: usize = 1000;
 
@@ -116,7 +119,7 @@ impl Remote {
         sought: &Sought<'_>,
     ) -> Result<Vec<Stored>> {
         let most = sought.limit.unwrap_or(MOST);
-        let (mut found, mut looked) = (Vec::new(), 0);
+        let (mut found, mut looked, mut left) = (Vec::new(), 0, HELD);
         let mut before = newest.map(|number| number.saturating_add(1));
         while found.len() < most {
             if looked >= LOOKED {
@@ -125,24 +128,61 @@ impl Remote {
                 ));
                 break;
             }
-            let page = self.entries(&EntryFilter { before, limit: Some(PAGE), ..filter.clone() })?;
+            let (page, next) =
+                self.entry_page(&EntryFilter { before, limit: Some(PAGE), ..filter.clone() })?;
             looked += page.len();
-            before = page.last().map(|stored| stored.id);
-            let is_last = page.len() < PAGE;
-            found.extend(page.into_iter().filter(|stored| (sought.is_meant)(stored)));
-            if is_last {
+            before = next;
+            if !take(page, sought.is_meant, &mut found, &mut left) {
+                let count = found.len();
+                said(&format!(
+                    "only the newest {count} are shown, for they are long: say --since and --until for others"
+                ));
+                break;
+            }
+            if before.is_none() {
                 break;
             }
         }
         if found.len() > most || (found.len() == most && sought.limit.is_none()) {
             found.truncate(most);
             if sought.limit.is_none() {
-                said(&format!(
-                    "only the newest {most} are shown: say --limit for more, or --since and --until for others"
-                ));
+                said(&cut(sought.kind, most));
             }
         }
         Ok(found)
+    }
+}
+
+/// Takes those that are meant, and no more once their whole records have as many bytes as are left. Whether there is room for others.
+fn take(
+    page: Vec<Stored>,
+    is_meant: &dyn Fn(&Stored) -> bool,
+    found: &mut Vec<Stored>,
+    left: &mut usize,
+) -> bool {
+    for stored in page.into_iter().filter(|stored| is_meant(stored)) {
+        *left = left.saturating_sub(stored.entry.detail.as_ref().map_or(0, String::len));
+        found.push(stored);
+        if *left == 0 {
+            return false;
+        }
+    }
+    true
+}
+
+/// What is said where there may be more. A finding is in as many entries as it was told: its `--limit` is not theirs.
+fn cut(kind: Kind, most: usize) -> String {
+    match kind {
+        Kind::Finding => {
+            format!(
+                "only the newest {most} entries of findings were looked through: say --since and --until for others"
+            )
+        }
+        Kind::Flow | Kind::Dns | Kind::Tls | Kind::AiCall | Kind::Audit => {
+            format!(
+                "only the newest {most} are shown: say --limit for more, or --since and --until for others"
+            )
+        }
     }
 }
 
@@ -155,11 +195,47 @@ fn said(text: &str) {
 fn seen(event: Event) -> Result<Option<Seen>> {
     match event.name.as_str() {
         "record" => {
-            let told: Told = serde_json::from_value(event.data)
-                .context("the answer is not what this version of the program expects")?;
+            let told: Told = serde_json::from_value(event.data).map_err(|error| {
+                // It repeats what the answer has.
+                let error = printable(&error.to_string());
+                anyhow!("the answer is not what this version of the program expects: {error}")
+            })?;
             Ok(Some(Seen::Entry(told.into())))
         }
         "lost" => Ok(event.data.get("records").and_then(Value::as_u64).map(Seen::Missed)),
         _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::ledger::Entry;
+    use serde_json::json;
+
+    #[test]
+    fn a_way_to_more_is_told_that_there_is() {
+        assert!(cut(Kind::Dns, 7).contains("--limit"));
+        assert!(!cut(Kind::Finding, 7).contains("--limit") && cut(Kind::Finding, 7).contains("--since"));
+    }
+
+    #[test]
+    fn no_more_is_held_than_there_is_room_for() {
+        let stored = |id| Stored {
+            id,
+            entry: Entry { detail: Some("x".repeat(100)), ..Entry::new(Kind::AiCall, Verdict::Allow) },
+        };
+        let (mut found, mut left) = (Vec::new(), 250);
+        let is_meant = |stored: &Stored| stored.id != 3;
+        assert!(take(vec![stored(5), stored(4)], &is_meant, &mut found, &mut left));
+        assert!(!take(vec![stored(3), stored(2), stored(1)], &is_meant, &mut found, &mut left));
+        assert_eq!(found.iter().map(|stored| stored.id).collect::<Vec<_>>(), [5, 4, 2]);
+    }
+
+    #[test]
+    fn an_event_that_is_no_record_is_told_and_steers_no_terminal() {
+        let data = json!({ "number": 1, "time": "2026-11-26T12:00:00Z", "kind": "\u{1b}[2J" });
+        let error = seen(Event { name: "record".to_owned(), data }).err().unwrap().to_string();
+        assert!(error.contains("[2J") && !error.contains('\u{1b}'), "{error:?}");
     }
 }

@@ -4,10 +4,11 @@
 //! error, and is never left out of the question. Does not: keep anything that was answered.
 
 use super::Remote;
+use crate::plain::printable;
 use ::ledger::query::MOST;
 use ::ledger::{
-    Column, Edge, EdgeFilter, EdgePage, Entry, EntryFilter, Kind, LedgerError, Match, Measure, Order, Store,
-    Stored, Sum, TopBy, Verdict,
+    Column, Edge, EdgeFilter, EdgeMark, EdgePage, Entry, EntryFilter, Kind, LedgerError, Match, Measure,
+    Order, Store, Stored, Sum, TopBy, Verdict,
 };
 use hyper::Method;
 use observe::Time;
@@ -251,10 +252,27 @@ impl Remote {
         let asked = self.ask(&Method::GET, path, None).map_err(|error| format!("{error:#}"));
         let read = asked.and_then(|answer| {
             serde_json::from_value(answer).map_err(|error| {
+                // It repeats what the answer has.
+                let error = printable(&error.to_string());
                 format!("its answer is not what this version of the program expects: {error}")
             })
         });
         read.map_err(|why| self.failed(doing, why))
+    }
+
+    /// One answer: entries, and before which number those are that follow, where there may be more.
+    pub(super) fn entry_page(&self, filter: &EntryFilter) -> Result<(Vec<Stored>, Option<i64>), LedgerError> {
+        const DOING: &str = "looking for records";
+        let question = Question::entries(filter).map_err(|why| self.failed(DOING, why))?;
+        let before = filter.before;
+        let most = i64::try_from(limit(filter.limit).min(PAGE)).unwrap_or(1);
+        let more: Vec<_> = before.map(|number| ("before", number)).into_iter().collect();
+        let path = question.path("/records", &[&[("limit", most)], more.as_slice()].concat());
+        let List { items, next } = self.listed::<Told, i64>(DOING, &path)?;
+        if next.is_some_and(|next| items.is_empty() || before.is_some_and(|before| next >= before)) {
+            return Err(self.failed(DOING, "its answer does not go on from the one before".to_owned()));
+        }
+        Ok((items.into_iter().map(Stored::from).collect(), next))
     }
 
     pub(super) fn failed(&self, doing: &'static str, why: String) -> LedgerError {
@@ -268,16 +286,13 @@ impl Store for Remote {
         if filter.order == Order::OldestFirst {
             return Err(self.failed(DOING, "it tells the newest first".to_owned()));
         }
-        let question = Question::entries(filter).map_err(|why| self.failed(DOING, why))?;
         let (most, after) = (limit(filter.limit), filter.after.unwrap_or(i64::MIN));
         let (mut found, mut before) = (Vec::new(), filter.before);
         while found.len() < most {
-            let page = i64::try_from((most - found.len()).min(PAGE)).unwrap_or(1);
-            let more: Vec<_> = before.map(|number| ("before", number)).into_iter().collect();
-            let path = question.path("/records", &[&[("limit", page)], more.as_slice()].concat());
-            let List { items, next } = self.listed::<Told, i64>(DOING, &path)?;
-            let is_past = items.iter().any(|told| told.number <= after);
-            found.extend(items.into_iter().map(Stored::from).filter(|stored| stored.id > after));
+            let rest = EntryFilter { before, limit: Some(most - found.len()), ..filter.clone() };
+            let (page, next) = self.entry_page(&rest)?;
+            let is_past = page.iter().any(|stored| stored.id <= after);
+            found.extend(page.into_iter().filter(|stored| stored.id > after));
             before = next;
             if is_past || before.is_none() {
                 break;
@@ -288,11 +303,28 @@ impl Store for Remote {
 
     fn edge_page(&self, filter: &EdgeFilter) -> Result<EdgePage, LedgerError> {
         const DOING: &str = "looking for edges";
-        let question = Question::edges(filter).map_err(|why| self.failed(DOING, why))?;
-        let List { items, next } = self.listed::<ToldEdge, String>(DOING, &question.path("/edges", &[]))?;
-        let next = next.map(|next| next.parse()).transpose();
-        let next = next.map_err(|_| self.failed(DOING, "its answer has a mark that is none".to_owned()))?;
-        Ok(EdgePage { edges: items.into_iter().map(Edge::from).collect(), next })
+        let failed = |why: &str| self.failed(DOING, why.to_owned());
+        let most = limit(filter.limit);
+        let (mut edges, mut after) = (Vec::new(), filter.after);
+        // An answer ends early where its texts are long.
+        loop {
+            let rest = EdgeFilter { after, limit: Some(most - edges.len()), ..filter.clone() };
+            let question = Question::edges(&rest).map_err(|why| failed(&why))?;
+            let List { items, next } =
+                self.listed::<ToldEdge, String>(DOING, &question.path("/edges", &[]))?;
+            let next = next.map(|next| next.parse::<EdgeMark>()).transpose();
+            let next = next.map_err(|_| {
+                failed("its answer has a mark that this version of the program does not know")
+            })?;
+            if next.is_some() && items.is_empty() {
+                return Err(failed("its answer does not go on from the one before"));
+            }
+            edges.extend(items.into_iter().map(Edge::from));
+            after = next;
+            if after.is_none() || edges.len() >= most {
+                return Ok(EdgePage { edges, next: after });
+            }
+        }
     }
 
     fn top(&self, by: TopBy, measure: Measure, since: u64, most: usize) -> Result<Vec<Sum>, LedgerError> {

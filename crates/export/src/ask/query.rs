@@ -70,7 +70,7 @@ impl Query {
             }
             None => {}
         }
-        if let Some(EdgeMark { first, source, destination, port, protocol }) = filter.after {
+        if let Some(EdgeMark { of: _, first, source, destination, port, protocol }) = filter.after {
             let first = query.bind("UInt64", first);
             let (source, destination) = (query.bind("UInt64", source), query.bind("UInt64", destination));
             let (port, protocol) = (query.bind("UInt16", port), query.bind("UInt8", protocol));

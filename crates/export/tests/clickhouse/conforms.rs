@@ -249,6 +249,13 @@ fn same_edges(ledger: &Reader, other: &dyn Store, grown: u64) {
     }
     assert!(pages > 2, "{pages}");
     assert_eq!(paged, whole);
+    let first = EdgeFilter { limit: Some(1), ..all.clone() };
+    let file: &dyn Store = ledger;
+    for (one, next) in [(other, file), (file, other)] {
+        let after = one.edge_page(&first).unwrap().next;
+        let refused = next.edge_page(&EdgeFilter { after, ..all.clone() }).unwrap_err();
+        assert!(after.is_some() && refused.to_string().contains("another store"), "{refused}");
+    }
 }
 
 fn same_sums(ledger: &Reader, other: &dyn Store) {
