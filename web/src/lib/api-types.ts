@@ -144,6 +144,16 @@ export interface EdgeAnswer {
   source: string;
 }
 
+/** A page of edges. */
+export interface Edges {
+  /** Those first that were first seen last. */
+  items: EdgeAnswer[];
+  /** What is not in the ledger: how many records found no room since it was begun. */
+  lost: number;
+  /** To be given as `before` for those that follow; null: there are no more. It means nothing to anybody but who gave it. */
+  next: string | null;
+}
+
 /** One thing that happened. */
 export interface Event {
   /** To whom. */
@@ -530,16 +540,6 @@ export interface Line {
   number: number;
   /** Without its end; at most 500 characters. */
   text: string;
-}
-
-/** A page of a list. */
-export interface ListOfEdgeAnswer {
-  /** The newest, or the largest, first. */
-  items: EdgeAnswer[];
-  /** What is not in the ledger: how many records found no room since it was begun. */
-  lost: number;
-  /** To be given as `before` for those that follow; null: there are no more. */
-  next: number | null;
 }
 
 /** A page of a list. */
