@@ -133,8 +133,14 @@ pub(crate) fn content(file: &Path, what: &str) -> Result<(String, Vec<u8>), Vec<
 
 /// All that is wrong with a file, as one error.
 pub(crate) fn refusal(found: &[Diagnostic]) -> anyhow::Error {
-    let lines: Vec<String> = found.iter().map(|it| format!("\n  {}", printable(&it.to_string()))).collect();
-    anyhow!("nothing of the file is used:{}", lines.concat())
+    let mut all = "nothing of the file is used:".to_owned();
+    for diagnostic in found {
+        // What helps is on a line of its own.
+        for line in diagnostic.to_string().lines() {
+            all.extend(["\n  ", &*printable(line)]);
+        }
+    }
+    anyhow!(all)
 }
 
 fn list(catalog: &Catalog, as_json: bool, out: &mut impl Write) -> Result<()> {
@@ -293,5 +299,9 @@ mod tests {
             refused.contains("mine.yaml:4") && refused.contains("providers[0].hosts[0].host"),
             "{refused}"
         );
+        fs::write(&file, mine.replace("title: ours", "titel: ours")).unwrap();
+        let refused = said(&["diff", path]).unwrap_err().to_string();
+        let helps = refused.lines().filter(|line| line.trim_start().starts_with("help: "));
+        assert_eq!(helps.count(), 1, "{refused}");
     }
 }

@@ -284,7 +284,7 @@ pub(crate) async fn client(kubeconfig: Option<&Path>) -> Result<Client> {
             Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
         }
         None => Config::infer().await.context(
-            "finding an API server: there is no kubeconfig and no service account; say where with --kubeconfig",
+            "finding an API server: there is no kubeconfig and no service account; name a kubeconfig",
         )?,
     };
     Client::try_from(config).context("preparing the API server's client")

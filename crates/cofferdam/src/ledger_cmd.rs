@@ -323,12 +323,13 @@ impl From<VerdictArg> for Verdict {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam ledger verify
-  cofferdam ledger verify --ledger /backup/ledger.db --newest 6b86b273ff34fce19d6b804eff5a3f57...")]
+  cofferdam ledger verify --ledger /backup/ledger.db \
+    --newest 6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b")]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     place: Place,
     /// Hash that the last block had when it was looked at before: it must be in the chain
-    #[arg(long, value_name = "HASH")]
+    #[arg(long, value_name = "HASH", value_parser = hash)]
     newest: Option<String>,
 }
 
@@ -491,6 +492,14 @@ pub(crate) fn port(port: u16, protocol: u8) -> String {
         (0, 0) => "-".to_owned(),
         (_, _) => format!("{port}/{}", policy::Protocol(protocol)),
     }
+}
+
+/// As `ledger verify` prints it. One that is cut short would be taken for one that is not in the chain.
+fn hash(text: &str) -> Result<String, String> {
+    let is_whole = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    is_whole
+        .then(|| text.to_ascii_lowercase())
+        .ok_or_else(|| "no whole hash: it has 64 hexadecimal digits".to_owned())
 }
 
 fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {

@@ -52,6 +52,12 @@ impl Sources {
         self.load_with(folder::read).map(|(loaded, _)| loaded)
     }
 
+    /// Of the files and folders.
+    fn names(&self) -> String {
+        let names: Vec<String> = self.files.iter().map(|file| file.display().to_string()).collect();
+        names.join(", ")
+    }
+
     /// What the manifests mean, and how they were written.
     pub(crate) fn load_with_json(&self) -> Result<(Loaded, Vec<Value>)> {
         self.load_with(folder::read_with_json)
@@ -64,8 +70,7 @@ impl Sources {
         let catalog = self.catalog.load()?;
         let read = read(&self.files, Some(&mut std::io::stdin()));
         if read.files == 0 && read.diagnostics.is_empty() {
-            let names: Vec<String> = self.files.iter().map(|file| file.display().to_string()).collect();
-            bail!("{} holds no manifest: nothing ends in .yaml, .yml or .json", names.join(", "));
+            bail!("{} holds no manifest: nothing ends in .yaml, .yml or .json", self.names());
         }
         let (files, objects) = (read.files, read.objects.len());
         let mut diagnostics = read.diagnostics;

@@ -247,6 +247,11 @@ impl Health for Running {
 
 /// Runs the command until a signal. Whether what was loaded first is in force, or judged by if that was asked for.
 pub(crate) fn run(args: &UpArgs) -> Result<bool> {
+    // A folder that is not there, or not yet, would be taken for policy that forbids nothing.
+    for source in &args.files {
+        std::fs::metadata(source)
+            .with_context(|| format!("reading {}; what was in force stays as it was", source.display()))?;
+    }
     // Before any thread exists, so that all of them inherit it.
     let signals = block_signals()?;
     // Before a lab may enter a user namespace, where the usual places are others.

@@ -55,6 +55,16 @@ fn is_error(folder: &Folder, code: &str, file: &str, line: u64) {
 }
 
 #[test]
+fn what_is_to_be_enforced_and_is_not_there_is_not_taken_for_nothing_to_enforce() {
+    let folder = Folder::new();
+    let (nowhere, socket) = (folder.path("policies"), folder.path("x.sock"));
+    let paths = [nowhere.to_str().expect("UTF-8"), socket.to_str().expect("UTF-8")];
+    let said = program::run(["up", "-f", paths[0], "--judge-only", "--once", "--socket", paths[1]]);
+    assert_eq!(said.code, Some(2), "{}{}", said.out, said.err);
+    assert!(said.err.contains(paths[0]) && said.err.contains("No such file"), "{}", said.err);
+}
+
+#[test]
 fn an_unknown_kind_is_a_note_and_an_unknown_policy_kind_an_error() {
     let folder = Folder::with("a.yaml", "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\n");
     let note = find(&folder, "unknown-kind", "a.yaml");

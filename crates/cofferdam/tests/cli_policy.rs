@@ -62,18 +62,28 @@ fn check_reads_conditions_of_inference_policies_too() {
 }
 
 #[test]
-fn check_reads_standard_input() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
-        .args(["policy", "check", "-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program runs");
-    let mut input = child.stdin.take().expect("piped");
-    std::io::Write::write_all(&mut input, program::WORLD.as_bytes()).expect("written");
-    drop(input);
-    let output = child.wait_with_output().expect("it ends");
+fn check_reads_standard_input_and_takes_none_for_a_failure_of_who_writes_it() {
+    let piped = |text: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+            .args(["policy", "check", "-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let mut input = child.stdin.take().expect("piped");
+        std::io::Write::write_all(&mut input, text.as_bytes()).expect("written");
+        drop(input);
+        child.wait_with_output().expect("it ends")
+    };
+    let output = piped(program::WORLD);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "0 errors, 0 warnings in 6 objects from 1 files\n");
+    for nothing in ["", "# helm found no chart\n"] {
+        let output = piped(nothing);
+        assert_eq!(output.status.code(), Some(2), "{nothing:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("- holds no object"), "{said}");
+    }
 }
 
 #[test]

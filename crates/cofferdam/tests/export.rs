@@ -110,7 +110,7 @@ fn a_database_is_asked_instead_of_the_ledger_by_who_a_file_says() {
         ),
         (
             &["edges", "--source", "x*"],
-            r#"["x\u001b[2J/Job/é","hub.example",443,6,"1700000000000000","1700000000000001","3","0","10","20","r"]"#,
+            r#"["x\u001b[2J/Job/é","hub.example",443,6,"1700000000000000","1700000000000001","3","0","10","20","r","17","18"]"#,
             "hub.example",
         ),
         (&["top", "--since", "1d"], r#"["x\u001b[2J/Job/é","3","0","10","20"]"#, "bytes_received\":20"),

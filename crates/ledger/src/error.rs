@@ -18,6 +18,12 @@ pub enum LedgerError {
         /// What SQLite says.
         source: rusqlite::Error,
     },
+    /// There is no such file to read.
+    #[error("ledger {path}: there is no such file: name one that `up`, an agent or a collector writes")]
+    Absent {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// The file was written by a program that knows more.
     #[error(
         "ledger {path}: it has version {found}, and this program knows {known}: use the program that wrote it, or another file"

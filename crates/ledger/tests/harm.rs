@@ -129,6 +129,16 @@ fn a_file_that_lost_its_end_is_told_as_damaged_and_never_read_as_whole() {
 }
 
 #[test]
+fn a_ledger_that_is_not_there_is_told_so_and_none_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let error = Reader::open(&path).unwrap_err();
+    assert!(matches!(error, LedgerError::Absent { .. }), "{error}");
+    assert!(error.to_string().contains("there is no such file"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn what_a_newer_or_another_program_wrote_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let newer = folder.path().join("newer.db");

@@ -377,8 +377,15 @@ impl Rule {
     fn of_text(at: &'static str, text: &str) -> Self {
         let place = || {
             let (_, place) = text.strip_suffix(')')?.rsplit_once('(')?;
-            let (file, line) = place.rsplit_once(':')?;
-            Some((file.to_owned(), line.parse().ok()?))
+            let (before, number) = place.rsplit_once(':')?;
+            // Behind the line there may be its column.
+            let with_column =
+                before.rsplit_once(':').and_then(|(file, line)| Some((file, line.parse().ok()?)));
+            let (file, line) = match with_column {
+                Some(found) => found,
+                None => (before, number.parse().ok()?),
+            };
+            Some((file.to_owned(), line))
         };
         Self { at, text: text.to_owned(), place: place() }
     }
@@ -456,6 +463,8 @@ mod tests {
         assert_eq!(numbers(7), [7]);
         assert_eq!(numbers(2), [2, 3, 4, 5, 6, 7]);
         assert_eq!(numbers(1), [1, 2, 3, 4, 5, 6, 7], "a whole object, and not the next one");
+        let with_column = Rule::of_text("by", &format!("InferencePolicy a/b spec ({}:7:5)", path.display()));
+        assert_eq!(with_column.lines().unwrap().unwrap().len(), 1, "the column is not the line");
         assert!(shown(99).unwrap_err().contains("no such line"));
         let gone = Rule::of_text("by", "NetworkPolicy a/b (none.yaml:3)").lines().unwrap();
         assert!(gone.unwrap_err().starts_with("none.yaml:3: "));

@@ -6,6 +6,7 @@
 use clap::Args;
 use ipnet::IpNet;
 use policy::metadata::{At, PLACES, Place, Whose};
+use std::net::IpAddr;
 
 /// Without any option.
 const BASELINE: &str = include_str!("../../../../deploy/baseline.yaml");
@@ -30,13 +31,13 @@ Pods of kube-system, and those that use the host's network, are never meant. All
 where it has an ingress gateway, a collector or a hub: they ask the API server.")]
 pub(crate) struct BaselineArgs {
     /// The API server is here; without, no rule closes it; may be repeated
-    #[arg(long = "api-server", value_name = "CIDR")]
+    #[arg(long = "api-server", value_name = "CIDR", value_parser = block)]
     api_servers: Vec<IpNet>,
     /// The metadata service and the API server are not closed to this namespace; may be repeated
     #[arg(long = "allow-namespace", value_name = "NAME", value_parser = namespace)]
     allowed: Vec<String>,
     /// The cluster's DNS is here too, for example a cache on each node; may be repeated
-    #[arg(long = "resolver", value_name = "CIDR")]
+    #[arg(long = "resolver", value_name = "CIDR", value_parser = block)]
     resolvers: Vec<IpNet>,
 }
 
@@ -46,7 +47,17 @@ fn namespace(text: &str) -> Result<String, String> {
         && !text.starts_with('-')
         && !text.ends_with('-')
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    is_label.then(|| text.to_owned()).ok_or_else(|| "no name of a namespace".to_owned())
+    let rule =
+        "no name of a namespace: those have lower case letters, digits and, within, hyphens, 63 at most";
+    is_label.then(|| text.to_owned()).ok_or_else(|| rule.to_owned())
+}
+
+/// A block, or one address.
+fn block(text: &str) -> Result<IpNet, String> {
+    let one = || text.parse().map(|address: IpAddr| IpNet::from(address));
+    text.parse()
+        .or_else(|_| one())
+        .map_err(|_| "neither a block such as 192.0.2.0/24 nor an address".to_owned())
 }
 
 impl BaselineArgs {
@@ -143,6 +154,18 @@ mod tests {
         }
         let line = <Line as clap::Parser>::try_parse_from(format!("x {words}").split_whitespace());
         line.map(|line| line.args).unwrap()
+    }
+
+    #[test]
+    fn one_address_is_a_block_too_and_what_is_none_is_told_how_to_be() {
+        let args = options("--api-server 192.0.2.10 --api-server 2001:db8::/64 --resolver 2001:db8::1");
+        assert_eq!(
+            args.api_servers,
+            ["192.0.2.10/32".parse().unwrap(), "2001:db8::/64".parse::<IpNet>().unwrap()]
+        );
+        assert_eq!(args.resolvers, ["2001:db8::1/128".parse::<IpNet>().unwrap()]);
+        assert!(block("192.0.2.300").unwrap_err().contains("192.0.2.0/24"));
+        assert!(namespace("Foo_").unwrap_err().contains("lower case"));
     }
 
     fn objects(text: &str) -> Vec<Object> {

@@ -1,7 +1,7 @@
 //! `cofferdam policy check`: what is wrong with manifests, or probably not meant.
 
 use super::Sources;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use crds::Severity;
 use serde_json::json;
@@ -31,6 +31,10 @@ pub(crate) struct CheckArgs {
 /// Runs the verb; false if there are errors.
 pub(super) fn run(args: &CheckArgs, out: &mut impl Write) -> Result<bool> {
     let loaded = args.sources.load()?;
+    // Whoever pipes manifests in here would take the silence of a program that failed for a policy without faults.
+    if loaded.objects == 0 && loaded.diagnostics.is_empty() {
+        bail!("{} holds no object that is read here: is what writes it empty?", args.sources.names());
+    }
     let count =
         |severity| loaded.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));

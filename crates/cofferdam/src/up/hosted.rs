@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -66,7 +66,7 @@ pub(crate) fn make(args: &UpArgs, journal: &Arc<Journal>) -> Result<(Ground, Pla
         return Ok((Ground { mode: Mode::JudgeOnly, enforcers }, places, None));
     }
     let first = args.files.first().context("no sources")?;
-    let folder = if first.is_dir() { first.as_path() } else { first.parent().unwrap_or(first) };
+    let folder = folder_of(first);
     let directory = folder.canonicalize().with_context(|| format!("opening {}", folder.display()))?;
     let shared = shared_folder(&runs.hosts(&set.world))?;
     let authorities = Authorities::make(&shared.0)?;
@@ -88,6 +88,15 @@ impl SharedFolder {
         // A leftover in the temporary folder harms nobody.
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// A folder itself, or the one that a file is in.
+fn folder_of(source: &Path) -> &Path {
+    if source.is_dir() {
+        return source;
+    }
+    // A bare name has a parent, and that is empty.
+    source.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn shared_folder(hosts: &str) -> Result<SharedFolder> {
@@ -252,5 +261,23 @@ fn written(command: &[String]) -> String {
 fn print_lines(lines: &Receiver<PodOutput>, say: &Say) {
     for PodOutput { pod, line } in lines {
         say.output(&pod, &line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_a_file_is_where_it_is_however_it_is_named() {
+        for (source, folder) in [
+            ("src", "src"),
+            ("Cargo.toml", "."),
+            ("./Cargo.toml", "."),
+            ("src/main.rs", "src"),
+            ("/none/pods.yaml", "/none"),
+        ] {
+            assert_eq!(folder_of(Path::new(source)), Path::new(folder), "{source}");
+        }
     }
 }
