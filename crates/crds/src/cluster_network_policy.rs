@@ -419,7 +419,7 @@ fn peer<'n>(
 }
 
 fn domain_name<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
-    let text = d.str(node)?;
+    let text = d.formed(node, "a domain name", "huggingface.co")?;
     if let Some(wrong) = name::domain_pattern(text) {
         let mut diagnostic =
             Diagnostic::error(Code::InvalidDomain, format!("{:?} is no domain name: {wrong}", short(text)));

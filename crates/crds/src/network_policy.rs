@@ -1,6 +1,6 @@
 //! `networking.k8s.io/v1` NetworkPolicy, as written, with the API server's validation.
 
-use crate::decode::{Decoder, Map};
+use crate::decode::{Decoder, Map, Stray};
 use crate::diagnostic::Position;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Node;
@@ -241,7 +241,10 @@ fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<NetworkPolicyPeer
 }
 
 fn ip_block<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<NetworkPolicyPeer> {
-    let map = d.strict(node, &["cidr", "except"])?;
+    let map = d.strict_or(node, &["cidr", "except"], |stray| match stray {
+        Stray::Scalar(text) if text.parse::<IpNet>().is_ok() => Some(format!("write {{cidr: \"{text}\"}}")),
+        Stray::Scalar(_) | Stray::Field(..) => None,
+    })?;
     let block = d.required(map, "cidr", cidr)?;
     let except = d.field(map, "except", |d, node| {
         d.list(node, |d, node| {
@@ -261,7 +264,7 @@ fn ip_block<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<NetworkPolicy
 
 /// A block in CIDR notation, host bits cleared with a warning.
 pub(crate) fn cidr<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<IpNet> {
-    let text = d.str(node)?;
+    let text = d.formed(node, "a block in CIDR notation", "203.0.113.0/24")?;
     let Ok(written) = text.parse::<IpNet>() else {
         let mut diagnostic =
             Diagnostic::error(Code::InvalidCidr, format!("{:?} is no block in CIDR notation", short(text)));
@@ -283,7 +286,7 @@ pub(crate) fn cidr<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<IpNet>
 }
 
 fn port<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<NetworkPolicyPort> {
-    let map = d.strict(node, &["protocol", "port", "endPort"])?;
+    let map = d.strict_or(node, &["protocol", "port", "endPort"], port_alone)?;
     let protocol = d.field(map, "protocol", Protocol::decode).unwrap_or(Some(Protocol::Tcp));
     let port = d.field(map, "port", PortRef::decode);
     let end = d.field(map, "endPort", |d, node| {
@@ -308,4 +311,12 @@ fn port<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<NetworkPolicyPort
         return None;
     }
     Some(NetworkPolicyPort { protocol: protocol?, port: port.flatten(), end_port: end.flatten() })
+}
+
+/// Of an entry of `ports` that is no more than the port itself.
+pub(crate) fn port_alone(stray: Stray<'_>) -> Option<String> {
+    match stray {
+        Stray::Scalar(text) => text.parse::<u16>().ok().map(|port| format!("write {{port: {port}}}")),
+        Stray::Field(..) => None,
+    }
 }

@@ -1,6 +1,6 @@
 //! `metav1.LabelSelector`, with the API server's rules for label keys and values.
 
-use crate::decode::{Decoder, Kept};
+use crate::decode::{Decoder, Kept, Stray, pairs};
 use crate::diagnostic::Code;
 use crate::document::{Node, tree};
 use crate::meta::{labels, short};
@@ -79,11 +79,24 @@ impl LabelSelector {
     /// `None` if anything in it is wrong: half a selector selects something else.
     pub(crate) fn decode<'n>(decoder: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Self> {
         decoder.sound(|d| {
-            let map = d.strict(node, &["matchLabels", "matchExpressions"])?;
+            let map = d.strict_or(node, &["matchLabels", "matchExpressions"], labels_alone)?;
             let match_labels = d.field(map, "matchLabels", labels).unwrap_or_default();
             let expressions = d.field(map, "matchExpressions", |d, node| d.list(node, expression));
             Some(Self { match_labels, match_expressions: expressions.flatten().unwrap_or_default() })
         })
+    }
+}
+
+/// Of a selector that is no more than the labels themselves.
+fn labels_alone(stray: Stray<'_>) -> Option<String> {
+    match stray {
+        Stray::Scalar(text) => pairs(text).map(|pairs| format!("write {{matchLabels: {pairs}}}")),
+        Stray::Field(key, node) => {
+            // A field that is nearly one of the selector's own has a mapping or a list.
+            let value = Decoder::as_text(node)?;
+            let pair = pairs(&format!("{key}={value}"))?;
+            Some(format!("labels are written under matchLabels: {{matchLabels: {pair}}}"))
+        }
     }
 }
 
