@@ -304,15 +304,31 @@ fn serve(args: &CollectorArgs, shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
     printer::note(&format!("takes entries at {address}, into {}", shared.store.path().display()), args.json);
     let (of_health, identity) = (Arc::clone(shared), shared.identity.clone());
     let (store, counts) = (Arc::clone(&shared.store), Arc::clone(&shared.counts));
+    let (shown, as_json) = (shared.identity.clone(), args.json);
     let run = move || {
         runtime.block_on(async {
             if let Some(listener) = health {
                 tokio::spawn(health::serve(listener, of_health));
             }
+            tokio::spawn(say_who(shown, as_json));
             ::collector::serve(listener, identity, store, counts).await;
         });
     };
     std::thread::Builder::new().name("serve".into()).spawn(run).context("starting the thread that serves")
+}
+
+/// Says why nobody can send, and when that is over.
+async fn say_who(mut shown: Shown, as_json: bool) {
+    let mut is_well = true;
+    while shown.changed().await.is_ok() {
+        let problem = shown.borrow_and_update().as_ref().err().cloned();
+        let was_well = std::mem::replace(&mut is_well, problem.is_none());
+        match problem {
+            Some(why) => printer::note(&format!("NOBODY CAN SEND: no certificate to show: {why}"), as_json),
+            None if was_well => {}
+            None => printer::note("there is a certificate to show: nodes and gateways can send", as_json),
+        }
+    }
 }
 
 /// Begins to answer the API.

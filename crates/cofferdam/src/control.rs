@@ -8,7 +8,7 @@ use crate::environment::{POD_NAME, POD_NAMESPACE};
 use crate::health::{self, Health};
 use crate::hub::HubArgs;
 use crate::metrics::Page;
-use crate::plain::printable;
+use crate::plain::{counted, printable};
 use crate::trust::{self, TrustArgs};
 use crate::{http, webhook};
 use anyhow::{Context, Result, bail};
@@ -364,8 +364,10 @@ fn line(status: &Status, role: &Role, as_json: bool) -> String {
     }
     let published = match status.generation {
         Some(generation) => format!(
-            "generation {generation}: {} policies, {} closed scopes, {errors} errors",
-            status.policies, status.closed_scopes
+            "generation {generation}: {}, {}, {}",
+            counted(status.policies, "policy"),
+            counted(status.closed_scopes, "closed scope"),
+            counted(errors, "error")
         ),
         None => "nothing published yet".to_owned(),
     };

@@ -280,6 +280,7 @@ enum Source {
 
 /// Runs until a signal, and then until nothing is under way.
 pub(crate) fn run(args: &IngressGatewayArgs) -> Result<()> {
+    folder::are_there(&args.files)?;
     // Before any thread exists, so that all of them inherit it.
     let signals = block_signals()?;
     let runtime =

@@ -80,7 +80,7 @@ fn a_release_is_built_signed_verified_and_never_goes_backwards() {
         run(here, "release build -f one --number 1 --previous none --sign key.pem -o 1.json");
     assert_eq!(code, Some(0), "{err}");
     assert!(
-        out.contains("release 1: 1 policies")
+        out.contains("release 1: 1 policy")
             && out.contains("2 objects that are no policies are left out, such as Pod shop/"),
         "{out}"
     );
@@ -114,7 +114,7 @@ fn a_release_says_which_fleet_it_is_for_and_another_one_refuses_it() {
         (
             "release build -f one --number 1 --previous none --sign key.pem -o 1.json",
             0,
-            "release 1: 1 policies",
+            "release 1: 1 policy",
         ),
         (
             "release build -f two --number 2 --previous 1.json --fleet eu --sign key.pem -o 2.json",
