@@ -104,6 +104,26 @@ fn a_release_is_built_signed_verified_and_never_goes_backwards() {
     let (_, out, _) = run(here, "release object 1.json");
     let object: Value = serde_json::from_str(&out).expect("one object");
     assert_eq!((&object["metadata"]["name"], &object["spec"]["number"]), (&"release-1".into(), &1.into()));
+    // What a hub has is read as the file that it was made of, and manifests are told from both.
+    fs::write(here.join("object.json"), &out).expect("it is written");
+    for (args, expected, says) in [
+        ("release show object.json", 0, "NetworkPolicy shop/db"),
+        ("release verify object.json --keys keys.yaml", 0, "signed by platform"),
+        ("release diff object.json 1.json", 0, "0 objects differ"),
+        (
+            "release show one/policy.yaml",
+            2,
+            "the first a NetworkPolicy; `cofferdam release build -f one/policy.yaml`",
+        ),
+        ("release verify unsigned.json --keys keys.yaml", 1, "unsigned.json changes nothing: "),
+        ("release verify pods.yaml --keys keys.yaml", 1, "pods.yaml is no release: it has manifests"),
+    ] {
+        let (code, out, err) = run(here, args);
+        assert!(
+            code == Some(expected) && format!("{out}{err}").contains(says),
+            "{args}: {code:?} {out}{err}"
+        );
+    }
 }
 
 #[test]
