@@ -62,7 +62,7 @@ of --policies. Pods or workloads that they select have to be there, too.
 Nodes and gateways send it what their ledgers get with `--ledger FILE --collector https://HOST:9448`.")]
 pub(crate) struct CollectorArgs {
     /// Take what nodes and gateways send here
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9448")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address, default_value = "0.0.0.0:9448")]
     listen: SocketAddr,
     #[command(flatten)]
     ledger: LedgerArgs,
@@ -84,7 +84,7 @@ pub(crate) struct CollectorArgs {
     #[arg(long, value_name = "FILE", requires = "token")]
     authority: Option<PathBuf>,
     /// Answer /healthz, /readyz and /metrics here
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address)]
     health: Option<SocketAddr>,
     /// Show the policies of these manifests, and hold what is found to their DetectionPolicies: files and folders, read anew every
     /// 10 s, with the pods or workloads that are selected; may be repeated. With --serve-kubernetes they are the cluster's

@@ -73,7 +73,7 @@ pub(crate) struct EgressGatewayArgs {
     #[arg(long, value_name = "FILE", requires = "token")]
     authority: Option<PathBuf>,
     /// Serve nodes here
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9445")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address, default_value = "0.0.0.0:9445")]
     listen: SocketAddr,
     #[command(flatten)]
     door: DoorArgs,
@@ -84,7 +84,7 @@ pub(crate) struct EgressGatewayArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     drain: u64,
     /// Answer /healthz, /readyz and /metrics here
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address)]
     health: Option<SocketAddr>,
     /// Print one JSON object per line
     #[arg(long)]

@@ -106,7 +106,7 @@ pub(crate) struct IngressGatewayArgs {
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Answer /healthz, /readyz and /metrics here
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address)]
     health: Option<SocketAddr>,
     /// Print one JSON object per line
     #[arg(long)]

@@ -143,7 +143,7 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// Answer /healthz, /readyz and /metrics here
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "once")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address, conflicts_with = "once")]
     health: Option<SocketAddr>,
     #[command(flatten)]
     ledger: LedgerArgs,

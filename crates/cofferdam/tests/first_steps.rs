@@ -108,6 +108,16 @@ fn a_file_that_is_no_archive_is_no_evidence_that_was_changed() {
 }
 
 #[test]
+fn an_address_that_is_none_leads_to_one() {
+    for (written, hint) in
+        [("8080", "127.0.0.1:8080"), (":80", "127.0.0.1:80"), ("localhost:80", "an IP address and a port")]
+    {
+        let said = program::run(["up", "-f", ".", "--serve", written]);
+        assert!(said.code == Some(2) && said.err.contains(hint), "{written}: {}", said.err);
+    }
+}
+
+#[test]
 fn nobody_who_answers_may_be_elsewhere() {
     let said = program::run(["flows", "--socket", "/nowhere/x.sock"]);
     assert_eq!(said.code, Some(2));

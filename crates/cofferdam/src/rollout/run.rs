@@ -52,7 +52,7 @@ pub(crate) struct RolloutsArgs {
     #[arg(long)]
     json: bool,
     /// Answer /healthz, /readyz and /metrics here
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address)]
     health: Option<SocketAddr>,
 }
 

@@ -97,7 +97,11 @@ pub(crate) fn read(
     wrong.retain(is_broken_policy);
     match wrong.first() {
         None => Ok(compiled.set),
-        Some(first) => Err(format!("{}, the first: {first}", counted(wrong.len(), "error"))),
+        // It becomes one line.
+        Some(first) => {
+            let first = first.to_string().replace("\n  ", "; ");
+            Err(format!("{}, the first: {first}", counted(wrong.len(), "error")))
+        }
     }
 }
 
