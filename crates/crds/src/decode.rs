@@ -196,6 +196,11 @@ impl<'n> Decoder<'n> {
         self.add(diagnostic.at(position(&self.file, place)));
     }
 
+    /// Whether it is a field of this name that is being decoded.
+    pub(crate) fn is_in(&self, field: &str) -> bool {
+        matches!(self.path.last(), Some(Step::Field(name)) if *name == field)
+    }
+
     fn path_text(&self) -> String {
         let mut text = String::new();
         for step in &self.path {

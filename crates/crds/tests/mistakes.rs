@@ -112,6 +112,18 @@ fn a_wrong_type_leads_to_what_is_right_and_not_to_the_next_error() {
             "labels are written under matchLabels: {matchLabels: {app: web}}",
         ),
         (
+            from("{namespaceSelector: shop}"),
+            "spec.ingress[0].from[0].namespaceSelector",
+            "the string \"shop\" stands where a mapping is needed",
+            "labels are written under matchLabels: {matchLabels: {kubernetes.io/metadata.name: shop}}",
+        ),
+        (
+            from("{namespaceSelector: {name: shop}}"),
+            "spec.ingress[0].from[0].namespaceSelector",
+            "unknown field \"name\"",
+            "labels are written under matchLabels: {matchLabels: {kubernetes.io/metadata.name: shop}}",
+        ),
+        (
             from("{podSelector: {matchLabels: app=web}}"),
             "spec.ingress[0].from[0].podSelector.matchLabels",
             "the string \"app=web\" stands where a mapping is needed",
