@@ -144,7 +144,13 @@ impl<'n> Decoder<'n> {
 
     /// Reports a peer without any known field, and gives back the fields it has. The error does not make the object
     /// broken: for such a peer the API itself says how the rule fails closed.
-    pub(crate) fn unknown_peer(&mut self, map: Map<'n>, known: &[&str]) -> Vec<String> {
+    /// `meant`: fields that are known of elsewhere, and what is written instead.
+    pub(crate) fn unknown_peer(
+        &mut self,
+        map: Map<'n>,
+        known: &[&str],
+        meant: &[(&str, &str)],
+    ) -> Vec<String> {
         let fields: Vec<String> = map.keys().take(10).map(|key| key.chars().take(80).collect()).collect();
         let mut diagnostic = Diagnostic::error(
             Code::UnknownPeer,
@@ -153,10 +159,12 @@ impl<'n> Decoder<'n> {
                 false => format!("no known field in the peer ({}); the rule fails closed", fields.join(", ")),
             },
         );
-        let meant = fields.iter().find_map(|field| nearest(field, known.iter().copied()));
-        diagnostic.suggestion = Some(match meant {
-            Some(name) => format!("did you mean {name:?}?"),
-            None => format!("known fields: {}", known.join(", ")),
+        let instead = fields.iter().find_map(|field| meant.iter().find(|(known, _)| known == field));
+        let near = fields.iter().find_map(|field| nearest(field, known.iter().copied()));
+        diagnostic.suggestion = Some(match (instead, near) {
+            (Some((_, instead)), _) => (*instead).to_owned(),
+            (None, Some(name)) => format!("did you mean {name:?}?"),
+            (None, None) => format!("known fields: {}", known.join(", ")),
         });
         self.report(map.place, diagnostic);
         self.excused += 1;

@@ -3,7 +3,7 @@
 use crate::decode::{Decoder, Map, Stray};
 use crate::diagnostic::Position;
 use crate::diagnostic::{Code, Diagnostic};
-use crate::document::Node;
+use crate::document::{Node, Value};
 use crate::meta::{Located, ObjectMeta};
 use crate::meta::{Scope, short};
 use crate::pod::port_number;
@@ -204,7 +204,15 @@ fn policy_types<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<PolicyTyp
 }
 
 fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, peers: &'static str) -> Option<NetworkPolicyRule> {
-    let map = d.strict(node, &["ports", peers])?;
+    let map = d.strict_or(node, &["ports", peers], |stray| match stray {
+        Stray::Field("podSelector" | "namespaceSelector" | "ipBlock", _) => {
+            Some(format!("write it in an entry of {peers}"))
+        }
+        Stray::Field("to", _) => Some("where pods connect to is said under spec.egress".to_owned()),
+        Stray::Field("from", _) => Some("who connects to pods is said under spec.ingress".to_owned()),
+        Stray::Field("port" | "protocol", _) => Some("write it in an entry of ports".to_owned()),
+        Stray::Field(..) | Stray::Scalar(_) => None,
+    })?;
     Some(NetworkPolicyRule {
         position: d.position(node.place),
         peers: d.field(map, peers, |d, node| d.located(node, peer)).flatten().unwrap_or_default(),
@@ -212,14 +220,38 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, peers: &'static str) -> Opt
     })
 }
 
+const NO_NAMES: &str = "it knows no names: write an EgressPolicy of cofferdam.dev/v1alpha1";
+
+/// Fields that are known of elsewhere, and what is written instead in a peer.
+const MEANT_OF_PEER: [(&str, &str); 8] = [
+    ("cidr", "write ipBlock: {cidr: 203.0.113.0/24}"),
+    ("networks", "write ipBlock: {cidr: 203.0.113.0/24}"),
+    ("ports", "write ports in the rule, beside from or to"),
+    ("matchLabels", "write podSelector: {matchLabels: {}}"),
+    ("domains", NO_NAMES),
+    ("domainNames", NO_NAMES),
+    ("provider", NO_NAMES),
+    ("fqdn", NO_NAMES),
+];
+
 fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<NetworkPolicyPeer> {
     const KNOWN: [&str; 3] = ["podSelector", "namespaceSelector", "ipBlock"];
+    if !matches!(node.value, Value::Mapping(_)) {
+        d.strict(node, &KNOWN);
+        return None;
+    }
     let map = d.map(node)?;
     if !map.keys().any(|key| KNOWN.contains(&key)) {
-        let fields = d.unknown_peer(map, &KNOWN);
+        let fields = d.unknown_peer(map, &KNOWN, &MEANT_OF_PEER);
         return Some(NetworkPolicyPeer::Unknown { fields });
     }
-    let map = d.strict(node, &KNOWN)?;
+    let map = d.strict_or(node, &KNOWN, |stray| match stray {
+        Stray::Field(written, _) => {
+            let found = MEANT_OF_PEER.iter().find(|(field, _)| *field == written);
+            found.map(|(_, instead)| (*instead).to_owned())
+        }
+        Stray::Scalar(_) => None,
+    })?;
     let selectors = map.get("podSelector").is_some() || map.get("namespaceSelector").is_some();
     if let Some(block) = d.field(map, "ipBlock", ip_block) {
         if selectors {

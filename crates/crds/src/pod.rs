@@ -147,8 +147,11 @@ impl PortRef {
         let Some(wrong) = name::port_name(text) else { return Some(Self::Name(d.intern(text))) };
         let mut diagnostic =
             Diagnostic::error(Code::InvalidPort, format!("{:?} is no port name: {wrong}", short(text)));
+        let range = text.split_once('-').map(|(first, last)| (first.parse::<u16>(), last.parse::<u16>()));
         if text.parse::<u16>().is_ok() {
             diagnostic = diagnostic.suggest(format!("for a number, leave out the quotes: {text}"));
+        } else if let Some((Ok(first), Ok(last))) = range {
+            diagnostic = diagnostic.suggest(format!("write port: {first}, endPort: {last}"));
         }
         d.report(node.place, diagnostic);
         None

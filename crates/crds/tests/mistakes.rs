@@ -112,6 +112,36 @@ fn a_wrong_type_leads_to_what_is_right_and_not_to_the_next_error() {
             "labels are written under matchLabels: {matchLabels: {app: web}}",
         ),
         (
+            ports("{port: 80-90}"),
+            "spec.ingress[0].ports[0].port",
+            "\"80-90\" is no port name: a port name needs at least one letter",
+            "write port: 80, endPort: 90",
+        ),
+        (
+            from("{cidr: 192.0.2.0/24}"),
+            "spec.ingress[0].from[0]",
+            "no known field in the peer (cidr); the rule fails closed",
+            "write ipBlock: {cidr: 203.0.113.0/24}",
+        ),
+        (
+            from("{podSelector: {}, ports: []}"),
+            "spec.ingress[0].from[0]",
+            "unknown field \"ports\"",
+            "write ports in the rule, beside from or to",
+        ),
+        (
+            spec("ingress: [{podSelector: {}}]"),
+            "spec.ingress[0]",
+            "unknown field \"podSelector\"",
+            "write it in an entry of from",
+        ),
+        (
+            spec("ingress: [{to: []}]"),
+            "spec.ingress[0]",
+            "unknown field \"to\"",
+            "where pods connect to is said under spec.egress",
+        ),
+        (
             from("{namespaceSelector: shop}"),
             "spec.ingress[0].from[0].namespaceSelector",
             "the string \"shop\" stands where a mapping is needed",
