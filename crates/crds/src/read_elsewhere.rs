@@ -20,7 +20,7 @@ pub(crate) struct ReadElsewhere {
     pub(crate) is_of_cluster: bool,
 }
 
-const READ_ELSEWHERE: [ReadElsewhere; 7] = [
+static READ_ELSEWHERE: [ReadElsewhere; 7] = [
     ReadElsewhere {
         kind: catalog::KIND,
         what: "a catalog of providers",
