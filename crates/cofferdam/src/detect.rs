@@ -68,10 +68,11 @@ pub(crate) fn run(args: &DetectArgs, out: &mut impl Write) -> Result<()> {
     if lost > 0 {
         note(&format!("{lost} things were forgotten for want of room: something may not have been seen"));
     }
-    if unread > 0 {
-        bail!("{unread} lines or files could not be read");
+    match unread {
+        0 => Ok(()),
+        1 => bail!("1 line or file could not be read"),
+        _ => bail!("{unread} lines or files could not be read"),
     }
-    Ok(())
 }
 
 /// How much of the file could not be read, after saying what.
