@@ -92,6 +92,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_noun_has_its_number() {
+        let said = [counted(1, "error"), counted(0, "error"), counted(2, "policy"), counted(1, "policy")];
+        assert_eq!(said, ["1 error", "0 errors", "2 policies", "1 policy"]);
+    }
+
+    #[test]
     fn names_cannot_steer_the_terminal() {
         assert_eq!(printable("web"), "web");
         assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\n"), "a\\u{1b}[2Jb\\u{202e}c\\u{a}");

@@ -76,6 +76,14 @@ fn an_end_that_is_none_leads_to_one() {
 }
 
 #[test]
+fn a_policy_that_decides_as_a_whole_is_named_with_one_space_before_its_line() {
+    let broken = "apiVersion: cofferdam.dev/v1alpha1\nkind: EgressPolicy\nmetadata: {name: p, namespace: x}\nspec: {subjct: {}}\n";
+    let folder = Folder::with("p.yaml", broken);
+    let said = folder.policy("explain", "--from x/a --to y/c --port 80");
+    assert!(said.out.contains("EgressPolicy x/p (") && said.out.contains("p.yaml:1)"), "{}", said.out);
+}
+
+#[test]
 fn fields_of_requests_that_are_not_read_are_named_and_no_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("requests.jsonl");
