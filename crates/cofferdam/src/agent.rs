@@ -84,7 +84,7 @@ pub(crate) struct AgentArgs {
     #[arg(long)]
     keep_connections: bool,
     /// Answer /healthz, /readyz and /metrics here
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address)]
     health: Option<SocketAddr>,
     /// Print one JSON object per line
     #[arg(long)]

@@ -6,6 +6,7 @@
 mod judged;
 mod recorded;
 
+use crate::plain::printable;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use inspect::coding::{CodingFlaw, Decoder};
@@ -80,6 +81,7 @@ pub(crate) fn run(args: &ClassifyArgs, out: &mut impl Write) -> Result<()> {
     let mut judge = args.judging.judge()?;
     for file in &args.files {
         let text = read(file)?;
+        tell_strays(file, &text);
         for (place, request) in recorded(&text) {
             all += 1;
             let mut unreadable = |error: anyhow::Error| {
@@ -102,6 +104,23 @@ pub(crate) fn run(args: &ClassifyArgs, out: &mut impl Write) -> Result<()> {
         bail!("{unread} of {all} requests cannot be read");
     }
     Ok(())
+}
+
+/// Says which fields are not read. They may be a note of whoever recorded it, or a body under a wrong name: no error.
+fn tell_strays(file: &Path, text: &[u8]) {
+    let strays = recorded::strays(text);
+    if strays.is_empty() {
+        return;
+    }
+    let named: Vec<String> =
+        strays.iter().map(|(name, line)| format!("{} (line {line})", printable(name))).collect();
+    let _ = writeln!(
+        io::stderr(),
+        "{}: not read: {}; of a request these are read: {}",
+        file.display(),
+        named.join(", "),
+        recorded::FIELDS.join(", ")
+    );
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {

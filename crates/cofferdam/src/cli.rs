@@ -143,10 +143,34 @@ pub(crate) fn program() -> clap::Command {
     crate::overview::grouped(Cli::command())
 }
 
+/// With paragraphs of one line each behind the options: only a terminal knows where its lines end.
+fn flowing(command: clap::Command) -> clap::Command {
+    let after = command.get_after_help().map(|after| flow(&after.to_string()));
+    let command = match after {
+        Some(after) => command.after_help(after),
+        None => command,
+    };
+    command.mut_subcommands(flowing)
+}
+
+/// Joins the lines of paragraphs. What is indented is to be read line by line, and so is what stands behind a colon.
+fn flow(text: &str) -> String {
+    let (mut flowing, mut goes_on) = (String::with_capacity(text.len()), false);
+    for (at, line) in text.lines().enumerate() {
+        let is_prose = !line.is_empty() && !line.starts_with(' ');
+        if at > 0 {
+            flowing.push(if is_prose && goes_on { ' ' } else { '\n' });
+        }
+        flowing.push_str(line);
+        goes_on = is_prose && !line.ends_with(':');
+    }
+    flowing
+}
+
 /// Runs the command that the arguments name. False: the answer is no, or not everything is in force.
 pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
     let command =
-        Cli::from_arg_matches(&program().get_matches()).unwrap_or_else(|error| error.exit()).command;
+        Cli::from_arg_matches(&flowing(program()).get_matches()).unwrap_or_else(|error| error.exit()).command;
     if command.holds_secrets() {
         crate::core_dumps::refuse()?;
     }
@@ -271,6 +295,20 @@ mod tests {
             waiting.extend(command.get_subcommands().cloned());
         }
         assert!(seen > 10, "only {seen} options were found");
+    }
+
+    /// A narrow terminal breaks a line once, and not again where the source did.
+    #[test]
+    fn paragraphs_of_the_help_are_lines_and_examples_stay() {
+        let text = "Examples:\n  cofferdam status\n  cofferdam flows\n\nOne sentence that\ngoes on.\nAnd another.\n\nKept:\n\n  a\n  b";
+        let expected = "Examples:\n  cofferdam status\n  cofferdam flows\n\nOne sentence that goes on. And another.\n\nKept:\n\n  a\n  b";
+        assert_eq!(flow(text), expected);
+        let mut waiting = vec![flowing(program())];
+        while let Some(command) = waiting.pop() {
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert_eq!(flow(&after), after, "{}", command.get_name());
+            waiting.extend(command.get_subcommands().cloned());
+        }
     }
 
     #[test]

@@ -62,7 +62,7 @@ of --policies. Pods or workloads that they select have to be there, too.
 Nodes and gateways send it what their ledgers get with `--ledger FILE --collector https://HOST:9448`.")]
 pub(crate) struct CollectorArgs {
     /// Take what nodes and gateways send here
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9448")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address, default_value = "0.0.0.0:9448")]
     listen: SocketAddr,
     #[command(flatten)]
     ledger: LedgerArgs,
@@ -84,7 +84,7 @@ pub(crate) struct CollectorArgs {
     #[arg(long, value_name = "FILE", requires = "token")]
     authority: Option<PathBuf>,
     /// Answer /healthz, /readyz and /metrics here
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address)]
     health: Option<SocketAddr>,
     /// Show the policies of these manifests, and hold what is found to their DetectionPolicies: files and folders, read anew every
     /// 10 s, with the pods or workloads that are selected; may be repeated. With --serve-kubernetes they are the cluster's
@@ -304,15 +304,31 @@ fn serve(args: &CollectorArgs, shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
     printer::note(&format!("takes entries at {address}, into {}", shared.store.path().display()), args.json);
     let (of_health, identity) = (Arc::clone(shared), shared.identity.clone());
     let (store, counts) = (Arc::clone(&shared.store), Arc::clone(&shared.counts));
+    let (shown, as_json) = (shared.identity.clone(), args.json);
     let run = move || {
         runtime.block_on(async {
             if let Some(listener) = health {
                 tokio::spawn(health::serve(listener, of_health));
             }
+            tokio::spawn(say_who(shown, as_json));
             ::collector::serve(listener, identity, store, counts).await;
         });
     };
     std::thread::Builder::new().name("serve".into()).spawn(run).context("starting the thread that serves")
+}
+
+/// Says why nobody can send, and when that is over.
+async fn say_who(mut shown: Shown, as_json: bool) {
+    let mut is_well = true;
+    while shown.changed().await.is_ok() {
+        let problem = shown.borrow_and_update().as_ref().err().cloned();
+        let was_well = std::mem::replace(&mut is_well, problem.is_none());
+        match problem {
+            Some(why) => printer::note(&format!("NOBODY CAN SEND: no certificate to show: {why}"), as_json),
+            None if was_well => {}
+            None => printer::note("there is a certificate to show: nodes and gateways can send", as_json),
+        }
+    }
 }
 
 /// Begins to answer the API.

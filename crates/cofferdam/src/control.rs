@@ -8,7 +8,7 @@ use crate::environment::{POD_NAME, POD_NAMESPACE};
 use crate::health::{self, Health};
 use crate::hub::HubArgs;
 use crate::metrics::Page;
-use crate::plain::printable;
+use crate::plain::{counted, printable};
 use crate::trust::{self, TrustArgs};
 use crate::{http, webhook};
 use anyhow::{Context, Result, bail};
@@ -45,7 +45,7 @@ pub(crate) struct ControllerArgs {
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// Serve agents here
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9443")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address, default_value = "0.0.0.0:9443")]
     listen: SocketAddr,
     /// Folder with ca.crt, tls.crt and tls.key, read anew when they change. Without, the controller has an authority of
     /// its own, in a Secret, with which agents enrol
@@ -59,10 +59,10 @@ pub(crate) struct ControllerArgs {
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
     /// Answer the API server's questions about policies here: the admission webhook
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "certificates")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address, conflicts_with = "certificates")]
     webhook: Option<SocketAddr>,
     /// Answer /healthz, /readyz and /metrics here
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address)]
     health: Option<SocketAddr>,
     #[command(flatten)]
     catalog: CatalogArg,
@@ -364,8 +364,10 @@ fn line(status: &Status, role: &Role, as_json: bool) -> String {
     }
     let published = match status.generation {
         Some(generation) => format!(
-            "generation {generation}: {} policies, {} closed scopes, {errors} errors",
-            status.policies, status.closed_scopes
+            "generation {generation}: {}, {}, {}",
+            counted(status.policies, "policy"),
+            counted(status.closed_scopes, "closed scope"),
+            counted(errors, "error")
         ),
         None => "nothing published yet".to_owned(),
     };

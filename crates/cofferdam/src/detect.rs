@@ -3,7 +3,7 @@
 //! Enters: files of our own JSON lines, captures, Zeek's JSON logs, lists of names; compressed by gzip or not. Leaves: findings, by time.
 //! Guarantees: what cannot be read is named, and the exit code says so; the rest is read all the same. Does not: ask anybody.
 
-use crate::plain::printable;
+use crate::plain::{counted, printable};
 use ::detect::read::{Read as Heard, Recording};
 use ::detect::{Finding, Replay, catalog};
 use anyhow::{Result, bail};
@@ -24,9 +24,11 @@ const PIECE: usize = 64 * 1024;
   cofferdam detect --replay capture.pcap
   cofferdam detect --replay dns.log.gz conn.log.gz --json
   cofferdam dns --json --since 1d | cofferdam detect --replay -
+  cofferdam ledger show --ledger /var/lib/cofferdam/ledger.db --since 1d --json | cofferdam detect --replay -
 
-A recording is what `cofferdam flows`, `dns`, `connections` or `calls` print with --json, a capture of `tcpdump -w`, dns.log and
-conn.log of Zeek as JSON, or a list of names, one a line. Several are read one after the other: give them in the order of time.
+A recording is what `cofferdam flows`, `dns`, `connections`, `calls` or `ledger show` print with --json, a capture of `tcpdump -w`,
+dns.log and conn.log of Zeek as JSON, or a list of names, one a line. Several are read one after the other: give them in the order of
+time. Of a ledger only entries with their record are looked at; what was allowed and summed up has none, and is counted as such.
 
 Exit code: 0 all was read, whatever was found; 2 something could not be read.")]
 pub(crate) struct DetectArgs {
@@ -61,15 +63,16 @@ pub(crate) fn run(args: &DetectArgs, out: &mut impl Write) -> Result<()> {
         }
     }
     if !args.json {
-        writeln!(out, "{} findings in {events} events", findings.len())?;
+        writeln!(out, "{} in {}", counted(findings.len(), "finding"), counted(events, "event"))?;
     }
     if lost > 0 {
         note(&format!("{lost} things were forgotten for want of room: something may not have been seen"));
     }
-    if unread > 0 {
-        bail!("{unread} lines or files could not be read");
+    match unread {
+        0 => Ok(()),
+        1 => bail!("1 line or file could not be read"),
+        _ => bail!("{unread} lines or files could not be read"),
     }
-    Ok(())
 }
 
 /// How much of the file could not be read, after saying what.

@@ -13,10 +13,12 @@ mod told;
 use crate::agent::credentials::Credentials;
 use crate::catalog::CatalogArg;
 use crate::environment::POD_NAME;
+use crate::folder;
 use crate::health::{self, Health};
 use crate::http;
 use crate::ledger_cmd::LedgerArgs;
 use crate::metrics::Page;
+use crate::plain::counted;
 use crate::printer;
 use crate::up::ground::host_name;
 use crate::up::pen::{LedgerStatus, Pen};
@@ -71,7 +73,7 @@ pub(crate) struct EgressGatewayArgs {
     #[arg(long, value_name = "FILE", requires = "token")]
     authority: Option<PathBuf>,
     /// Serve nodes here
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9445")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address, default_value = "0.0.0.0:9445")]
     listen: SocketAddr,
     #[command(flatten)]
     door: DoorArgs,
@@ -82,7 +84,7 @@ pub(crate) struct EgressGatewayArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     drain: u64,
     /// Answer /healthz, /readyz and /metrics here
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address)]
     health: Option<SocketAddr>,
     /// Print one JSON object per line
     #[arg(long)]
@@ -143,7 +145,7 @@ impl Shared {
         let (generation, policies) = (set.generation, set.policies.len());
         self.policies.send_replace(Some(Arc::new(Policies::new(set, self.private.clone()))));
         self.phase.send_modify(|phase| phase.changes = phase.changes.wrapping_add(1));
-        self.say(&format!("generation {generation}: {policies} policies"));
+        self.say(&format!("generation {generation}: {}", counted(policies, "policy")));
     }
 
     /// Has requests leave with these keys from now on.
@@ -219,6 +221,7 @@ pub(crate) fn figures(
 
 /// Runs until a signal, and then until nothing is open.
 pub(crate) fn run(args: &EgressGatewayArgs) -> Result<()> {
+    folder::are_there(&args.files)?;
     // Before any thread exists, so that all of them inherit it.
     let signals = block_signals()?;
     let shared = Arc::new(Shared {
@@ -272,7 +275,7 @@ fn until_ended(
 fn read(args: &EgressGatewayArgs, shared: &Shared, generation: &mut Generation) {
     let loaded = source::read(&args.files, &args.catalog, Generation(generation.0 + 1));
     let errors = loaded.diagnostics.iter().filter(|it| it.is_error()).count();
-    let problem = (errors > 0).then(|| format!("{errors} errors; see `cofferdam policy check`"));
+    let problem = (errors > 0).then(|| format!("{}; see `cofferdam policy check`", counted(errors, "error")));
     let is_first = shared.policies.borrow().is_none();
     if errors == 0 || is_first {
         *generation = loaded.set.generation;

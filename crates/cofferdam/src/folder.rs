@@ -5,6 +5,7 @@
 //! paths lead to it; no more is read of a file than `crds` accepts.
 //! Does not: compile, or decide whether what was read is good enough.
 
+use anyhow::{Context, Result};
 use crds::{Code, Diagnostic, MAX_BYTES, Object, Position};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -37,6 +38,16 @@ pub(crate) fn read(paths: &[PathBuf], stdin: Option<&mut dyn Read>) -> Manifests
 /// As [`read`], and keeps what was written as JSON too.
 pub(crate) fn read_with_json(paths: &[PathBuf], stdin: Option<&mut dyn Read>) -> Manifests {
     Walk { keeps_json: true, ..Walk::default() }.paths(paths, stdin)
+}
+
+/// Refuses a path that leads nowhere: whoever goes by what files say would take it for files that say nothing.
+///
+/// # Errors
+/// The first such path.
+pub(crate) fn are_there(paths: &[PathBuf]) -> Result<()> {
+    paths.iter().try_for_each(|path| {
+        fs::metadata(path).map(drop).with_context(|| format!("reading -f {}", path.display()))
+    })
 }
 
 #[derive(Default)]

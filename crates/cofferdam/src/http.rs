@@ -35,6 +35,16 @@ pub(crate) fn answer(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     response
 }
 
+/// An address of the command line. Names are not looked up: who resolves them would decide who is served.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| match text.trim_start_matches(':').parse::<u16>() {
+        Ok(port) => {
+            format!("the address is missing: 127.0.0.1:{port} for this machine alone, 0.0.0.0:{port} for all of its IPv4 addresses")
+        }
+        Err(_) => "write an IP address and a port, for example 127.0.0.1:8080 or [::1]:8080".to_owned(),
+    })
+}
+
 /// Takes an address.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("listening at {address}"))

@@ -11,7 +11,7 @@ mod show;
 use crate::flows::moment;
 use crate::form::Output;
 use crate::ledger_cmd::{Place, Rows};
-use crate::plain::printable;
+use crate::plain::{counted, printable};
 use crate::remote::RemoteArgs;
 use crate::respond::{Annotation, Mark, Order};
 use crate::up::client::ask;
@@ -349,7 +349,8 @@ fn take_out(args: &EvidenceArgs, out: &mut impl Write) -> Result<()> {
         writeln!(out, "{all}")?;
         return Ok(());
     }
-    writeln!(out, "{}: {} records", printable(&args.output.display().to_string()), bundle.records)?;
+    let output = printable(&args.output.display().to_string());
+    writeln!(out, "{output}: {}", counted(bundle.records, "record"))?;
     writeln!(out, "hash of its manifest {}", bundle.manifest)?;
     if bundle.unsealed > 0 {
         let what = "no block of the ledger seals them yet: a change of these would not be told";
@@ -368,6 +369,11 @@ fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
     let size = fs::metadata(&args.file).with_context(|| format!("opening {}", args.file.display()))?.len();
     ensure!(size <= evidence::MAX_ARCHIVE as u64, "the archive is larger than any that this program makes");
     let archive = fs::read(&args.file).with_context(|| format!("reading {}", args.file.display()))?;
+    ensure!(
+        evidence::is_archive(&archive),
+        "{} is no archive: `cofferdam incident evidence INCIDENT -o FILE` makes one",
+        args.file.display()
+    );
     let reader = args.ledger.as_deref().map(Reader::open).transpose()?;
     let checked = evidence::verify(&archive, reader.as_ref())?;
     let holds = checked.faults.is_empty();
@@ -384,7 +390,8 @@ fn tell(checked: &Checked, out: &mut impl Write) -> Result<()> {
         writeln!(out, "DOES NOT HOLD: {}", printable(fault))?;
     }
     if checked.faults.is_empty() {
-        writeln!(out, "holds: incident {}, {} files", printable(&checked.incident), checked.files.len())?;
+        let files = counted(checked.files.len(), "file");
+        writeln!(out, "holds: incident {}, {files}", printable(&checked.incident))?;
     }
     if !checked.manifest.is_empty() {
         writeln!(out, "hash of its manifest {}", checked.manifest)?;

@@ -106,7 +106,7 @@ pub(crate) struct IngressGatewayArgs {
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Answer /healthz, /readyz and /metrics here
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address)]
     health: Option<SocketAddr>,
     /// Print one JSON object per line
     #[arg(long)]
@@ -280,6 +280,7 @@ enum Source {
 
 /// Runs until a signal, and then until nothing is under way.
 pub(crate) fn run(args: &IngressGatewayArgs) -> Result<()> {
+    folder::are_there(&args.files)?;
     // Before any thread exists, so that all of them inherit it.
     let signals = block_signals()?;
     let runtime =

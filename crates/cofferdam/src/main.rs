@@ -74,7 +74,7 @@ fn main() -> ExitCode {
         // Whoever read the answer has seen enough, as `head` does.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "cofferdam: {error:#}");
+            let _ = writeln!(std::io::stderr(), "cofferdam: {}", told(&error));
             ExitCode::from(2)
         }
     }
@@ -83,4 +83,29 @@ fn main() -> ExitCode {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let broken = |io: &std::io::Error| io.kind() == std::io::ErrorKind::BrokenPipe;
     error.downcast_ref().is_some_and(broken)
+}
+
+/// An error with its causes, each said once: some errors already say those below them.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| {
+        let said = cause.to_string();
+        match text.is_empty() {
+            true => said,
+            false if text.contains(&said) => text,
+            false => format!("{text}: {said}"),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let inner = Err::<(), _>(anyhow!("no such file")).context("reading a: no such file");
+        let error = inner.context("--hub").unwrap_err();
+        assert_eq!(format!("{error:#}"), "--hub: reading a: no such file: no such file");
+        assert_eq!(super::told(&error), "--hub: reading a: no such file");
+    }
 }

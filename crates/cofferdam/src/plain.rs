@@ -5,6 +5,7 @@
 //! or ends a line gets through. Does not: touch ASCII, in which the program itself writes line ends and colours; [`printable`] does that
 //! for one name or line.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::str;
 
@@ -25,6 +26,16 @@ pub(crate) fn printable(text: &str) -> String {
         if steers(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
     }
     shown
+}
+
+/// How many of something, with its noun in the right number: `1 error`, `2 policies`.
+pub(crate) fn counted(number: impl Display, one: &str) -> String {
+    let number = number.to_string();
+    match one.strip_suffix('y') {
+        _ if number == "1" => format!("1 {one}"),
+        Some(stem) => format!("{number} {stem}ies"),
+        None => format!("{number} {one}s"),
+    }
 }
 
 /// Passes on what is written, without what steers beyond ASCII.
@@ -79,6 +90,12 @@ impl<W: Write> Write for Plain<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_noun_has_its_number() {
+        let said = [counted(1, "error"), counted(0, "error"), counted(2, "policy"), counted(1, "policy")];
+        assert_eq!(said, ["1 error", "0 errors", "2 policies", "1 policy"]);
+    }
 
     #[test]
     fn names_cannot_steer_the_terminal() {

@@ -8,16 +8,16 @@ mod export;
 mod push;
 
 use crate::clusters::{Form, Side, print};
-use crate::plain::printable;
+use crate::plain::{counted, printable};
 use crate::policy::Sources;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use crds::{Code, Diagnostic};
 use fleet::{
     Digest, Envelope, FleetName, Header, Memory, OwnFleet, Pinned, Ref, Release, SigningKey, Unnamed, hub,
 };
 use observe::Time;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -186,8 +186,8 @@ fn build(args: &BuildArgs, out: &mut impl Write) -> Result<bool> {
     let sealed = Envelope::seal(&release, &keys);
     fs::write(&args.output, sealed.to_json() + "\n")
         .with_context(|| format!("writing {}", args.output.display()))?;
-    let policies = release.manifests().len();
-    writeln!(out, "release {}: {policies} policies, digest {}", release.header().number, release.digest())?;
+    let policies = counted(release.manifests().len(), "policy");
+    writeln!(out, "release {}: {policies}, digest {}", release.header().number, release.digest())?;
     match &release.header().fallback {
         Some(fallback) => writeln!(out, "clusters may fall back from it to release {fallback}")?,
         None => writeln!(
@@ -203,17 +203,20 @@ fn build(args: &BuildArgs, out: &mut impl Write) -> Result<bool> {
         (Some(fleet), _) => writeln!(out, "it is of fleet {fleet}")?,
         (None, _) => {}
     }
-    if !others.is_empty() {
-        writeln!(
+    match others.len() {
+        0 => {}
+        1 => writeln!(out, "1 object that is no policy is left out: {}", shown(others.first()))?,
+        count => writeln!(
             out,
-            "{} objects that are no policies are left out, such as {}",
-            others.len(),
+            "{count} objects that are no policies are left out, such as {}",
             shown(others.first())
-        )?;
+        )?,
     }
     match keys.len() {
         0 => writeln!(out, "nobody signed it: no cluster takes it; --sign KEY signs it")?,
-        count => writeln!(out, "{count} signatures; written to {}", args.output.display())?,
+        count => {
+            writeln!(out, "{}; written to {}", counted(count, "signature"), args.output.display())?;
+        }
     }
     Ok(true)
 }
@@ -267,10 +270,32 @@ pub(crate) fn pinned_for(path: &Path, own: Option<OwnFleet>) -> Result<Pinned> {
 
 /// A release of which nobody has asked who signed it.
 fn peek(path: &Path) -> Result<(Envelope, Release)> {
-    let is_none = || format!("{} is no release", path.display());
-    let envelope = Envelope::from_json(&bytes(path)?).with_context(is_none)?;
-    let release = envelope.peek().with_context(is_none)?;
+    let envelope = envelope(path, &bytes(path)?)?;
+    let release = envelope.peek().with_context(|| format!("{} is no release", path.display()))?;
     Ok((envelope, release))
+}
+
+/// The signed release that a file has, or that the object has which a hub has of it.
+fn envelope(path: &Path, bytes: &[u8]) -> Result<Envelope> {
+    let error = match Envelope::from_json(bytes) {
+        Ok(envelope) => return Ok(envelope),
+        Err(error) => error,
+    };
+    let name = path.display().to_string();
+    let objects = crds::as_json(&name, bytes);
+    let kind = |it: &Value| printable(it.get("kind").and_then(Value::as_str).unwrap_or_default());
+    match objects.as_slice() {
+        [] => Err(error).with_context(|| format!("{name} is no release")),
+        [object] if kind(object) == "PolicyRelease" => {
+            let inner = object.pointer("/spec/envelope").cloned().unwrap_or_default();
+            Envelope::from_json(inner.to_string().as_bytes())
+                .with_context(|| format!("{name}: spec.envelope of the PolicyRelease"))
+        }
+        [first, ..] => bail!(
+            "{name} is no release: it has manifests, the first a {}; `cofferdam release build -f {name}` makes a release of policies",
+            kind(first)
+        ),
+    }
 }
 
 fn show(path: &Path, as_json: bool, out: &mut impl Write) -> Result<()> {
@@ -321,8 +346,8 @@ fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
     // It is what the cluster took, and so is not asked who signed it.
     let newest = args.newest.as_deref().map(|path| peek(path).map(|(_, release)| release)).transpose()?;
     let memory = newest.map_or_else(Memory::default, |release| Memory::of(&release));
-    let envelope = Envelope::from_json(&bytes(&args.file)?);
-    let said = envelope.map_err(|error| anyhow!(error)).and_then(|envelope| {
+    let found = bytes(&args.file)?;
+    let said = envelope(&args.file, &found).and_then(|envelope| {
         let signed = envelope.open(&pinned, &now)?;
         memory.consider(&signed)?;
         Ok(signed)
@@ -336,7 +361,8 @@ fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
             Ok(true)
         }
         Err(error) => {
-            writeln!(out, "it changes nothing: {}", printable(&format!("{error:#}")))?;
+            let file = printable(&args.file.display().to_string());
+            writeln!(out, "{file} changes nothing: {}", printable(&format!("{error:#}")))?;
             Ok(false)
         }
     }
@@ -350,7 +376,7 @@ fn diff(args: &DiffArgs, out: &mut impl Write) -> Result<bool> {
 
 fn side(path: &Path, on: &[PathBuf]) -> Result<Side> {
     let name = path.display().to_string();
-    let is_release = path.is_file() && Envelope::from_json(&bytes(path)?).is_ok();
+    let is_release = path.is_file() && envelope(path, &bytes(path)?).is_ok();
     if !is_release {
         return Side::read(&name, &[path.to_owned()], on);
     }

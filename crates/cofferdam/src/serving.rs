@@ -49,7 +49,7 @@ const AUDIENCE: &str = "cofferdam-api";
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ServeArgs {
     /// Serve the console and the HTTP API here, for example 127.0.0.1:8080; port 0: any that is free
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address)]
     serve: Option<SocketAddr>,
     /// Name by which it is asked, besides addresses and localhost; may be repeated
     #[arg(long, value_name = "NAME", requires = "serve")]

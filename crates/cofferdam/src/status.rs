@@ -6,7 +6,7 @@
 //! Does not: fix anything.
 
 use crate::flows::bytes;
-use crate::plain::printable;
+use crate::plain::{counted, printable};
 use crate::shadow_cmd::summary;
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, GatewayStatus, Mode, NodeStatus, Outcome, Request, Status, Used};
@@ -201,16 +201,18 @@ fn print_load(status: &Status, out: &mut impl Write) -> Result<()> {
     };
     writeln!(
         out,
-        "policy    {} policies, {} rules, {} closed scopes",
-        status.policies, status.rules, status.closed_scopes
+        "policy    {}, {}, {}",
+        counted(status.policies, "policy"),
+        counted(status.rules, "rule"),
+        counted(status.closed_scopes, "closed scope")
     )?;
     writeln!(
         out,
-        "last load {} {outcome}: {} objects, {} errors, {} warnings, {} ms",
+        "last load {} {outcome}: {}, {}, {}, {} ms",
         load.time,
-        load.objects,
-        load.errors,
-        load.warnings,
+        counted(load.objects, "object"),
+        counted(load.errors, "error"),
+        counted(load.warnings, "warning"),
         load.took_micros / 1000
     )?;
     for diagnostic in &load.diagnostics {

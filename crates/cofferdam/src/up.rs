@@ -52,6 +52,7 @@ pub(crate) use ground::uninstall;
 
 use crate::agent;
 use crate::catalog::CatalogArg;
+use crate::folder;
 use crate::health::{self, Health};
 use crate::ledger_cmd::LedgerArgs;
 use crate::metrics::Page;
@@ -142,7 +143,7 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// Answer /healthz, /readyz and /metrics here
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "once")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address, conflicts_with = "once")]
     health: Option<SocketAddr>,
     #[command(flatten)]
     ledger: LedgerArgs,
@@ -248,10 +249,7 @@ impl Health for Running {
 /// Runs the command until a signal. Whether what was loaded first is in force, or judged by if that was asked for.
 pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     // A folder that is not there, or not yet, would be taken for policy that forbids nothing.
-    for source in &args.files {
-        std::fs::metadata(source)
-            .with_context(|| format!("reading {}; what was in force stays as it was", source.display()))?;
-    }
+    folder::are_there(&args.files).context("what was in force stays as it was")?;
     // Before any thread exists, so that all of them inherit it.
     let signals = block_signals()?;
     // Before a lab may enter a user namespace, where the usual places are others.

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Largest file of rules or data, bytes.
 const LARGEST: u64 = 64 << 20;
+/// How the names of its set-up begin.
+const SETUP: &str = "crs-setup.conf";
 /// Most files of a rule set.
 const MOST: usize = 10_000;
 
@@ -27,7 +29,7 @@ pub(crate) enum WafCommand {
 /// Rules, and how they are applied.
 #[derive(Args, Debug)]
 struct Rules {
-    /// Folder of a Core Rule Set: its set-up file and its folder `rules`, or that folder itself
+    /// Folder of a Core Rule Set: its set-up file and its folder `rules`, or that folder itself with the set-up one above
     #[arg(long, value_name = "DIR")]
     rules: PathBuf,
     /// What is judged how
@@ -80,7 +82,35 @@ pub(crate) fn read_rules(rules: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     if !found.iter().any(|(name, _)| name.contains(".conf")) {
         bail!("{} holds no rules: nothing there, or in `rules` below, ends in .conf", rules.display());
     }
+    let has = |what: &str| found.iter().any(|(name, _)| file_name(name).starts_with(what));
+    // Without its set-up the Core Rule Set denies every request.
+    if has("REQUEST-901-") && !has(SETUP) {
+        read_setup(rules, &mut found)?;
+    }
     Ok(found)
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The set-up of a rule set whose folder `rules` was named: it lies one folder above.
+fn read_setup(rules: &Path, found: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
+    let real = fs::canonicalize(rules).with_context(|| format!("cannot read {}", rules.display()))?;
+    let mut above = Vec::new();
+    if let Some(folder) = real.parent() {
+        read_folder(folder, &mut above)?;
+    }
+    above.retain(|(name, _)| file_name(name).starts_with(SETUP));
+    if above.is_empty() {
+        bail!(
+            "{} has the rules of a Core Rule Set and not its set-up, without which every request is denied: name the folder \
+             that has both, or put crs-setup.conf beside the rules",
+            rules.display()
+        );
+    }
+    found.extend(above);
+    Ok(())
 }
 
 fn read_folder(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) -> Result<()> {

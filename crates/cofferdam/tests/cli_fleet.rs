@@ -80,7 +80,7 @@ fn a_release_is_built_signed_verified_and_never_goes_backwards() {
         run(here, "release build -f one --number 1 --previous none --sign key.pem -o 1.json");
     assert_eq!(code, Some(0), "{err}");
     assert!(
-        out.contains("release 1: 1 policies")
+        out.contains("release 1: 1 policy")
             && out.contains("2 objects that are no policies are left out, such as Pod shop/"),
         "{out}"
     );
@@ -104,6 +104,26 @@ fn a_release_is_built_signed_verified_and_never_goes_backwards() {
     let (_, out, _) = run(here, "release object 1.json");
     let object: Value = serde_json::from_str(&out).expect("one object");
     assert_eq!((&object["metadata"]["name"], &object["spec"]["number"]), (&"release-1".into(), &1.into()));
+    // What a hub has is read as the file that it was made of, and manifests are told from both.
+    fs::write(here.join("object.json"), &out).expect("it is written");
+    for (args, expected, says) in [
+        ("release show object.json", 0, "NetworkPolicy shop/db"),
+        ("release verify object.json --keys keys.yaml", 0, "signed by platform"),
+        ("release diff object.json 1.json", 0, "0 objects differ"),
+        (
+            "release show one/policy.yaml",
+            2,
+            "the first a NetworkPolicy; `cofferdam release build -f one/policy.yaml`",
+        ),
+        ("release verify unsigned.json --keys keys.yaml", 1, "unsigned.json changes nothing: "),
+        ("release verify pods.yaml --keys keys.yaml", 1, "pods.yaml is no release: it has manifests"),
+    ] {
+        let (code, out, err) = run(here, args);
+        assert!(
+            code == Some(expected) && format!("{out}{err}").contains(says),
+            "{args}: {code:?} {out}{err}"
+        );
+    }
 }
 
 #[test]
@@ -114,7 +134,7 @@ fn a_release_says_which_fleet_it_is_for_and_another_one_refuses_it() {
         (
             "release build -f one --number 1 --previous none --sign key.pem -o 1.json",
             0,
-            "release 1: 1 policies",
+            "release 1: 1 policy",
         ),
         (
             "release build -f two --number 2 --previous 1.json --fleet eu --sign key.pem -o 2.json",

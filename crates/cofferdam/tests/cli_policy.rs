@@ -22,7 +22,7 @@ fn check_says_where_and_what_and_its_exit_code_says_whether() {
     assert_eq!(said.code, Some(0), "a warning is no error");
     assert!(said.out.contains("warn.yaml:1:1: NetworkPolicy y/w: spec.podSelector"), "{}", said.out);
     assert!(said.out.contains("[selects-nothing]") && said.out.contains("help: "), "{}", said.out);
-    assert!(said.out.ends_with("0 errors, 1 warnings in 7 objects from 2 files\n"), "{}", said.out);
+    assert!(said.out.ends_with("0 errors, 1 warning in 7 objects from 2 files\n"), "{}", said.out);
     assert_eq!(folder.policy("check", "--strict").code, Some(1));
     let report = json(&folder.policy("check", "--json"));
     let found = &report["diagnostics"][0];
@@ -77,7 +77,7 @@ fn check_reads_standard_input_and_takes_none_for_a_failure_of_who_writes_it() {
         child.wait_with_output().expect("it ends")
     };
     let output = piped(program::WORLD);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "0 errors, 0 warnings in 6 objects from 1 files\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0 errors, 0 warnings in 6 objects from 1 file\n");
     for nothing in ["", "# helm found no chart\n"] {
         let output = piped(nothing);
         assert_eq!(output.status.code(), Some(2), "{nothing:?}");

@@ -88,3 +88,26 @@ fn rules_that_do_not_load_are_said_by_file_and_line() {
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("rules.conf:2: operator @nope"), "{text}");
 }
+
+/// As the Core Rule Set lies on a disk: its rules in a folder, its set-up one above, and a rule that denies without a set-up.
+#[test]
+fn the_folder_of_the_rules_alone_takes_its_set_up_from_above_or_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (above, rules) = (folder.path().join("crs"), folder.path().join("crs/rules"));
+    std::fs::create_dir_all(&rules).expect("made");
+    let first =
+        "SecRule &TX:crs_setup_version \"@eq 0\" \"id:901001,phase:1,deny,status:500,log,msg:'no set-up'\"\n";
+    std::fs::write(rules.join("REQUEST-901-INITIALIZATION.conf"), first).expect("written");
+    let (code, text) = waf(&rules, &["test", "--rules", "."]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains("without which every request is denied") && text.contains("crs-setup.conf"),
+        "{text}"
+    );
+    let setup = "SecAction \"id:900990,phase:1,pass,t:none,nolog,setvar:tx.crs_setup_version=4280\"\n";
+    std::fs::write(above.join("crs-setup.conf.example"), setup).expect("written");
+    for (at, named) in [(&rules, "."), (&above, "."), (&above, "rules")] {
+        let (code, text) = waf(at, &["test", "--rules", named]);
+        assert!(code == Some(0) && text.contains("verdict: passes"), "{named}: {code:?} {text}");
+    }
+}

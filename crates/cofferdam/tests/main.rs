@@ -27,6 +27,7 @@ mod dashboard;
 mod detect;
 mod dns_wire;
 mod export;
+mod first_steps;
 mod guard;
 mod hostile_names;
 mod ingress;

@@ -1,7 +1,7 @@
 //! `policy.networking.k8s.io`: ClusterNetworkPolicy v1alpha2, and the shape its v1alpha1 dialect
 //! (AdminNetworkPolicy, BaselineAdminNetworkPolicy) is read into as well.
 
-use crate::decode::{Decoder, Map};
+use crate::decode::{Decoder, Map, Stray};
 use crate::diagnostic::Position;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::{Node, Place, Value};
@@ -271,7 +271,15 @@ pub(crate) fn priority<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u1
 
 pub(crate) fn subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, dialect: Dialect) -> Option<Subject> {
     d.sound(|d| {
-        let map = d.strict(node, &["namespaces", "pods"])?;
+        let map = d.strict_or(node, &["namespaces", "pods"], |stray| match stray {
+            Stray::Field("podSelector", _) => {
+                Some("write it under pods: {namespaceSelector: {}, podSelector: {}}".to_owned())
+            }
+            Stray::Field("namespaceSelector", _) => {
+                Some("write what it selects by under namespaces: {}".to_owned())
+            }
+            Stray::Field(..) | Stray::Scalar(_) => None,
+        })?;
         let namespaces = d.field(map, "namespaces", namespaces);
         let pods = d.field(map, "pods", |d, node| pods(d, node, dialect));
         match (namespaces, pods) {
@@ -381,6 +389,14 @@ fn check_rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, rule: &ClusterRule) {
     }
 }
 
+/// Fields of other policies, and what is written instead in a peer.
+const MEANT_OF_PEER: [(&str, &str); 4] = [
+    ("podSelector", "write pods: {namespaceSelector: {}, podSelector: {}}"),
+    ("namespaceSelector", "write what it selects by under namespaces: {}"),
+    ("ipBlock", "write networks: [203.0.113.0/24], which egress rules have"),
+    ("cidr", "write networks: [203.0.113.0/24], which egress rules have"),
+];
+
 fn peer<'n>(
     d: &mut Decoder<'n>,
     node: &'n Node<'n>,
@@ -389,7 +405,7 @@ fn peer<'n>(
 ) -> Option<ClusterPeer> {
     let map = d.map(node)?;
     if !map.keys().any(|key| known.contains(&key)) {
-        let fields = d.unknown_peer(map, known);
+        let fields = d.unknown_peer(map, known, &MEANT_OF_PEER);
         return Some(ClusterPeer::Unknown { fields });
     }
     let map = d.strict(node, known)?;
@@ -419,7 +435,7 @@ fn peer<'n>(
 }
 
 fn domain_name<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
-    let text = d.str(node)?;
+    let text = d.formed(node, "a domain name", "huggingface.co")?;
     if let Some(wrong) = name::domain_pattern(text) {
         let mut diagnostic =
             Diagnostic::error(Code::InvalidDomain, format!("{:?} is no domain name: {wrong}", short(text)));

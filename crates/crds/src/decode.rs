@@ -6,12 +6,16 @@
 use crate::diagnostic::{Code, Diagnostic, ObjectName, Position, Severity};
 use crate::document::{Entry, Node, Place, Value, position};
 use crate::meta::Located;
+use crate::name;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
 /// Most diagnostics kept for one object; the rest is counted in a last one.
 const MAX_DIAGNOSTICS: usize = 100;
+
+/// Longest text that a way out repeats, in bytes.
+const MOST_REPEATED: usize = 80;
 
 /// Most diagnostics kept for one file.
 pub const MAX_DIAGNOSTICS_PER_FILE: usize = 10_000;
@@ -21,6 +25,15 @@ pub const MAX_DIAGNOSTICS_PER_FILE: usize = 10_000;
 pub(crate) enum Step<'a> {
     Field(&'a str),
     Index(usize),
+}
+
+/// What stands where it does not belong, for whoever can say what was meant by it.
+#[derive(Clone, Copy)]
+pub(crate) enum Stray<'a> {
+    /// A field that the mapping does not have, with its value.
+    Field(&'a str, &'a Node<'a>),
+    /// A scalar where the mapping should be.
+    Scalar(&'a str),
 }
 
 /// A mapping's entries.
@@ -131,7 +144,13 @@ impl<'n> Decoder<'n> {
 
     /// Reports a peer without any known field, and gives back the fields it has. The error does not make the object
     /// broken: for such a peer the API itself says how the rule fails closed.
-    pub(crate) fn unknown_peer(&mut self, map: Map<'n>, known: &[&str]) -> Vec<String> {
+    /// `meant`: fields that are known of elsewhere, and what is written instead.
+    pub(crate) fn unknown_peer(
+        &mut self,
+        map: Map<'n>,
+        known: &[&str],
+        meant: &[(&str, &str)],
+    ) -> Vec<String> {
         let fields: Vec<String> = map.keys().take(10).map(|key| key.chars().take(80).collect()).collect();
         let mut diagnostic = Diagnostic::error(
             Code::UnknownPeer,
@@ -140,10 +159,12 @@ impl<'n> Decoder<'n> {
                 false => format!("no known field in the peer ({}); the rule fails closed", fields.join(", ")),
             },
         );
-        let meant = fields.iter().find_map(|field| nearest(field, known.iter().copied()));
-        diagnostic.suggestion = Some(match meant {
-            Some(name) => format!("did you mean {name:?}?"),
-            None => format!("known fields: {}", known.join(", ")),
+        let instead = fields.iter().find_map(|field| meant.iter().find(|(known, _)| known == field));
+        let near = fields.iter().find_map(|field| nearest(field, known.iter().copied()));
+        diagnostic.suggestion = Some(match (instead, near) {
+            (Some((_, instead)), _) => (*instead).to_owned(),
+            (None, Some(name)) => format!("did you mean {name:?}?"),
+            (None, None) => format!("known fields: {}", known.join(", ")),
         });
         self.report(map.place, diagnostic);
         self.excused += 1;
@@ -181,6 +202,11 @@ impl<'n> Decoder<'n> {
     pub(crate) fn report(&mut self, place: Place, mut diagnostic: Diagnostic) {
         diagnostic.field = self.path_text();
         self.add(diagnostic.at(position(&self.file, place)));
+    }
+
+    /// Whether it is a field of this name that is being decoded.
+    pub(crate) fn is_in(&self, field: &str) -> bool {
+        matches!(self.path.last(), Some(Step::Field(name)) if *name == field)
     }
 
     fn path_text(&self) -> String {
@@ -248,7 +274,7 @@ impl<'n> Decoder<'n> {
         match &node.value {
             Value::Mapping(entries) => Some(Map { entries, place: node.place }),
             Value::Scalar { .. } | Value::Sequence(_) => {
-                self.wrong_type(node, "a mapping");
+                self.wrong_type(node, "a mapping", None);
                 None
             }
         }
@@ -256,17 +282,34 @@ impl<'n> Decoder<'n> {
 
     /// The node as a mapping that has no other fields than these.
     pub(crate) fn strict(&mut self, node: &'n Node<'n>, known: &[&str]) -> Option<Map<'n>> {
-        let map = self.map(node)?;
-        for entry in map.entries.iter().filter(|entry| !known.contains(&entry.key.as_ref())) {
+        self.strict_or(node, known, |_| None)
+    }
+
+    /// As [`Self::strict`]; `meant` has the way out of mistakes that are known to be made here.
+    pub(crate) fn strict_or(
+        &mut self,
+        node: &'n Node<'n>,
+        known: &[&str],
+        meant: impl Fn(Stray<'_>) -> Option<String>,
+    ) -> Option<Map<'n>> {
+        let Value::Mapping(entries) = &node.value else {
+            let scalar = match &node.value {
+                Value::Scalar { text, .. } if text.len() <= MOST_REPEATED => meant(Stray::Scalar(text)),
+                Value::Scalar { .. } | Value::Sequence(_) | Value::Mapping(_) => None,
+            };
+            let help = scalar.unwrap_or_else(|| format!("its fields: {}", known.join(", ")));
+            self.wrong_type(node, "a mapping", Some(help));
+            return None;
+        };
+        for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_ref())) {
             let key: String = entry.key.chars().take(80).collect();
-            let mut diagnostic = Diagnostic::error(Code::UnknownField, format!("unknown field {key:?}"));
-            diagnostic.suggestion = Some(nearest(&key, known.iter().copied()).map_or_else(
-                || format!("known fields: {}", known.join(", ")),
-                |name| format!("did you mean {name:?}?"),
-            ));
-            self.report(entry.place, diagnostic);
+            let help = meant(Stray::Field(&key, &entry.node))
+                .or_else(|| Some(format!("did you mean {:?}?", nearest(&key, known.iter().copied())?)))
+                .unwrap_or_else(|| format!("known fields: {}", known.join(", ")));
+            let diagnostic = Diagnostic::error(Code::UnknownField, format!("unknown field {key:?}"));
+            self.report(entry.place, diagnostic.suggest(help));
         }
-        Some(map)
+        Some(Map { entries, place: node.place })
     }
 
     /// Decodes every item of a list. Items that cannot be decoded are left out; whoever decodes them reports why.
@@ -276,11 +319,38 @@ impl<'n> Decoder<'n> {
         mut f: impl FnMut(&mut Self, &'n Node<'n>) -> Option<T>,
     ) -> Option<Vec<T>> {
         let Value::Sequence(items) = &node.value else {
-            self.wrong_type(node, "a list");
+            let help = self.as_list(node, f);
+            self.wrong_type(node, "a list", help);
             return None;
         };
         let decoded = items.iter().enumerate();
         Some(decoded.filter_map(|(i, item)| self.within(Step::Index(i), |d| f(d, item))).collect())
+    }
+
+    /// How a node is written as a list. What would be wrong with it as an item is said with it, for it would be the next error.
+    fn as_list<T>(
+        &mut self,
+        node: &'n Node<'n>,
+        f: impl FnOnce(&mut Self, &'n Node<'n>) -> Option<T>,
+    ) -> Option<String> {
+        let way_out = match &node.value {
+            Value::Scalar { .. } if is_null(node) => return None,
+            Value::Scalar { text, plain } => format!("write a list: [{}]", in_brackets(text, *plain)?),
+            Value::Mapping(_) => "begin the entry with '- '".to_owned(),
+            Value::Sequence(_) => return None,
+        };
+        let Some(wrong) = self.trial(|d| f(d, node)) else { return Some(way_out) };
+        let more = wrong.suggestion.map(|more| format!("; {more}")).unwrap_or_default();
+        Some(format!("begin each entry with '- '; and of this one: {}{more}", wrong.message))
+    }
+
+    /// Decodes, and gives back the first error of it. Nothing is reported.
+    fn trial<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> Option<Diagnostic> {
+        let (errors, excused, reported) = (self.errors, self.excused, self.reported);
+        let before = self.kept.diagnostics.len();
+        f(self);
+        (self.errors, self.excused, self.reported) = (errors, excused, reported);
+        self.kept.diagnostics.drain(before..).find(Diagnostic::is_error)
     }
 
     /// As [`Self::list`], each item with its position.
@@ -311,24 +381,64 @@ impl<'n> Decoder<'n> {
 
     /// The node as borrowed text.
     pub(crate) fn str(&mut self, node: &'n Node<'n>) -> Option<&'n str> {
+        self.text(node, "a string", |text| Some(format!("put it in quotes: \"{text}\"")))
+    }
+
+    /// The node as borrowed text of a form that no number and no boolean has, and quotes give it to none. `example`: one.
+    pub(crate) fn formed(
+        &mut self,
+        node: &'n Node<'n>,
+        wanted: &str,
+        example: &'static str,
+    ) -> Option<&'n str> {
+        self.text(node, wanted, |_| Some(format!("for example {example}")))
+    }
+
+    /// The node as borrowed text. `help`: the way out for a number or a boolean of this text.
+    fn text(
+        &mut self,
+        node: &'n Node<'n>,
+        wanted: &str,
+        help: impl FnOnce(&str) -> Option<String>,
+    ) -> Option<&'n str> {
         let found = match &node.value {
             Value::Scalar { text, plain } => match meaning(text, *plain) {
                 Meaning::Text => return Some(text),
-                Meaning::Null => "null",
+                Meaning::Null => {
+                    self.wrong_type(node, wanted, Some("write one, or take the entry out".to_owned()));
+                    return None;
+                }
                 Meaning::Bool(_) => "a boolean",
                 Meaning::Integer(_) | Meaning::Float => "a number",
             },
-            Value::Sequence(_) | Value::Mapping(_) => {
-                self.wrong_type(node, "a string");
+            Value::Sequence(items) => {
+                let help = match items.as_slice() {
+                    [Node { value: Value::Scalar { text, plain }, .. }] => in_brackets(text, *plain),
+                    _ => None,
+                };
+                let help = help.map(|text| format!("there is only one here; without a list: {text}"));
+                self.wrong_type(node, wanted, help);
+                return None;
+            }
+            Value::Mapping(_) => {
+                self.wrong_type(node, wanted, None);
                 return None;
             }
         };
         let text = scalar_text(node);
-        let diagnostic =
-            Diagnostic::error(Code::WrongType, format!("{text} is {found}, and a string is needed"))
-                .suggest(format!("put it in quotes: \"{text}\""));
+        let message = format!("{text} is {found}, and {wanted} is needed");
+        let mut diagnostic = Diagnostic::error(Code::WrongType, message);
+        diagnostic.suggestion = help(&text);
         self.report(node.place, diagnostic);
         None
+    }
+
+    /// The node as text if it is one; nothing is reported otherwise.
+    pub(crate) fn as_text(node: &'n Node<'n>) -> Option<&'n str> {
+        match &node.value {
+            Value::Scalar { text, plain } if meaning(text, *plain) == Meaning::Text => Some(text),
+            Value::Scalar { .. } | Value::Sequence(_) | Value::Mapping(_) => None,
+        }
     }
 
     /// The node as an integer.
@@ -337,12 +447,14 @@ impl<'n> Decoder<'n> {
             Value::Scalar { text, plain } => match meaning(text, *plain) {
                 Meaning::Integer(n) => Some(n),
                 Meaning::Null | Meaning::Bool(_) | Meaning::Float | Meaning::Text => {
-                    self.wrong_type(node, "a whole number");
+                    let is_number = matches!(meaning(text, true), Meaning::Integer(_));
+                    let help = is_number.then(|| format!("leave out the quotes: {text}"));
+                    self.wrong_type(node, "a whole number", help);
                     None
                 }
             },
             Value::Sequence(_) | Value::Mapping(_) => {
-                self.wrong_type(node, "a whole number");
+                self.wrong_type(node, "a whole number", None);
                 None
             }
         }
@@ -366,7 +478,12 @@ impl<'n> Decoder<'n> {
         {
             return Some(value);
         }
-        self.wrong_type(node, "true or false");
+        let quoted = Self::as_text(node).map(|text| meaning(text, true));
+        let help = match quoted {
+            Some(Meaning::Bool(value)) => Some(format!("leave out the quotes: {value}")),
+            Some(Meaning::Null | Meaning::Integer(_) | Meaning::Float | Meaning::Text) | None => None,
+        };
+        self.wrong_type(node, "true or false", help);
         None
     }
 
@@ -388,9 +505,13 @@ impl<'n> Decoder<'n> {
 
     /// A mapping from text to text.
     pub(crate) fn text_map(&mut self, node: &'n Node<'n>) -> BTreeMap<Arc<str>, Arc<str>> {
-        let Some(map) = self.map(node) else { return BTreeMap::new() };
+        let Value::Mapping(entries) = &node.value else {
+            let meant = Self::as_text(node).filter(|text| text.len() <= MOST_REPEATED).and_then(pairs);
+            self.wrong_type(node, "a mapping", meant.map(|pairs| format!("write {pairs}")));
+            return BTreeMap::new();
+        };
         let mut texts = BTreeMap::new();
-        for entry in map.entries {
+        for entry in entries {
             let value = if is_null(&entry.node) {
                 Some("".into())
             } else {
@@ -411,12 +532,16 @@ impl<'n> Decoder<'n> {
 
     /// One of a few words.
     pub(crate) fn one_of<T: Copy>(&mut self, node: &'n Node<'n>, words: &[(&str, T)]) -> Option<T> {
-        let text = self.str(node)?;
+        let allowed = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        let wanted = format!("one of {allowed}");
+        let text = self.text(node, &wanted, |text| {
+            let is_word = words.iter().any(|(word, _)| *word == text);
+            is_word.then(|| format!("put it in quotes: \"{text}\""))
+        })?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
         }
         let shown: String = text.chars().take(80).collect();
-        let allowed = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
         let mut diagnostic =
             Diagnostic::error(Code::InvalidValue, format!("{shown:?} is not one of {allowed}"));
         diagnostic.suggestion =
@@ -425,10 +550,10 @@ impl<'n> Decoder<'n> {
         None
     }
 
-    fn wrong_type(&mut self, node: &'n Node<'n>, wanted: &str) {
+    fn wrong_type(&mut self, node: &'n Node<'n>, wanted: &str, help: Option<String>) {
         let found = match &node.value {
             Value::Scalar { text, plain } => match meaning(text, *plain) {
-                Meaning::Null => "null".into(),
+                Meaning::Null => "nothing".into(),
                 Meaning::Bool(_) => "a boolean".into(),
                 Meaning::Integer(_) => "a number".into(),
                 Meaning::Float => "a number with a fraction or out of range".into(),
@@ -437,8 +562,34 @@ impl<'n> Decoder<'n> {
             Value::Sequence(_) => "a list".into(),
             Value::Mapping(_) => String::from("a mapping"),
         };
-        self.error(node.place, Code::WrongType, format!("{found} stands where {wanted} is needed"));
+        let mut diagnostic =
+            Diagnostic::error(Code::WrongType, format!("{found} stands where {wanted} is needed"));
+        diagnostic.suggestion = help;
+        self.report(node.place, diagnostic);
     }
+}
+
+/// A scalar as it is written in a list between brackets. `None`: too long to be repeated.
+fn in_brackets(text: &str, plain: bool) -> Option<String> {
+    if text.len() > MOST_REPEATED {
+        return None;
+    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    let as_it_is =
+        plain && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(is_plain);
+    Some(if as_it_is { text.to_owned() } else { format!("{text:?}") })
+}
+
+/// Labels as command lines have them, `a=b,c=d`, as a mapping in YAML.
+pub(crate) fn pairs(text: &str) -> Option<String> {
+    let pairs = text.split(',').map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        let (key, value) = (key.trim(), value.trim());
+        let is_text = meaning(value, true) == Meaning::Text;
+        let is_label = name::label_key(key).is_none() && name::label_value(value).is_none();
+        is_label.then(|| if is_text { format!("{key}: {value}") } else { format!("{key}: \"{value}\"") })
+    });
+    Some(format!("{{{}}}", pairs.collect::<Option<Vec<_>>>()?.join(", ")))
 }
 
 fn scalar_text(node: &Node<'_>) -> String {

@@ -388,7 +388,9 @@ impl<'a> Builder<'a, '_> {
             });
         };
         if let Value::Mapping(entries) = &mut done.node.value {
-            self.flaws.extend(remove_duplicates(entries));
+            let twice = remove_duplicates(entries);
+            let is_root = self.open.is_empty();
+            self.flaws.extend(if is_root { second_object(twice) } else { twice });
             for merged in done.merged {
                 if let Err(message) = merge(entries, merged) {
                     self.flaws.push((done.node.place, Code::UnsupportedYaml, message));
@@ -464,11 +466,27 @@ fn remove_duplicates(entries: &mut Vec<Entry<'_>>) -> Vec<(Place, Code, String)>
         let first = seen.insert(entry.key.to_string());
         if !first {
             let key: String = entry.key.chars().take(80).collect();
-            flaws.push((entry.place, Code::DuplicateKey, format!("the key {key:?} is there twice")));
+            flaws.push((entry.place, Code::DuplicateKey, there_twice(&key)));
         }
         first
     });
     flaws
+}
+
+/// What is there twice at the root, `kind` included, is another object: it is one mistake, not one for each key.
+fn second_object(twice: Vec<(Place, Code, String)>) -> Vec<(Place, Code, String)> {
+    let has = |key: &str| twice.iter().any(|(_, _, message)| *message == there_twice(key));
+    let is_object = has("kind") && (has("apiVersion") || has("metadata"));
+    if !is_object {
+        return twice;
+    }
+    let message = "another object begins here, and a line '---' before it is missing".to_owned();
+    let first = twice.into_iter().map(|(place, ..)| place).min();
+    first.map(|place| (place, Code::DuplicateKey, message)).into_iter().collect()
+}
+
+fn there_twice(key: &str) -> String {
+    format!("the key {key:?} is there twice")
 }
 
 /// Adds what `<<` refers to; keys that are there already win.

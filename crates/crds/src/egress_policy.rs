@@ -6,13 +6,13 @@
 
 use crate::catalog::Purpose;
 use crate::cluster_network_policy::{MOST_NAME, RuleAction, Subject, Tier, V1ALPHA2, priority, subject};
-use crate::decode::{Decoder, Map};
+use crate::decode::{Decoder, Map, Stray};
 use crate::diagnostic::{Code, Diagnostic, Position};
 use crate::document::Node;
 use crate::identity_slice::label;
 use crate::meta::{Located, ObjectMeta, Scope, short};
 use crate::name;
-use crate::network_policy::{Section, cidr};
+use crate::network_policy::{Section, cidr, port_alone};
 use crate::pod::{Protocol, port_number};
 use crate::selector::LabelSelector;
 use ipnet::IpNet;
@@ -20,9 +20,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod inject;
+mod meant;
 mod requests;
 
 pub use inject::Inject;
+use meant::{
+    MEANT_OF_CLUSTER_POLICY, MEANT_OF_PODS, MEANT_OF_POLICY, MEANT_OF_RULE, domain_meant, meant_in,
+    peer_meant, quantity_meant,
+};
 pub(crate) use requests::pattern;
 use requests::requests;
 pub use requests::{
@@ -263,13 +268,16 @@ impl EgressPolicy {
     fn spec<'n>(&mut self, d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> Option<()> {
         let map = match kind {
             EgressPolicyKind::EgressPolicy => {
-                let map = d.strict(node, &["subject", "egress", "dns"])?;
+                let map = d.strict_or(node, &["subject", "egress", "dns"], |stray| {
+                    meant_in(&MEANT_OF_POLICY, stray)
+                })?;
                 let pods = d.field(map, "subject", own_subject).unwrap_or_else(everything);
                 self.reach = EgressReach::Namespaced { pods };
                 map
             }
             EgressPolicyKind::ClusterEgressPolicy => {
-                let map = d.strict(node, &["tier", "priority", "subject", "egress", "dns"])?;
+                let known = ["tier", "priority", "subject", "egress", "dns"];
+                let map = d.strict_or(node, &known, |stray| meant_in(&MEANT_OF_CLUSTER_POLICY, stray))?;
                 let tiers = [("Admin", Tier::Admin), ("Baseline", Tier::Baseline)];
                 let tier = d.required(map, "tier", |d, node| d.one_of(node, &tiers));
                 let priority = d.required(map, "priority", priority);
@@ -319,7 +327,7 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
         "redirects",
         "providerEgress",
     ];
-    let map = d.strict(node, &FIELDS)?;
+    let map = d.strict_or(node, &FIELDS, |stray| meant_in(&MEANT_OF_RULE, stray))?;
     let name = d.field(map, "name", |d, node| {
         let name = d.string(node)?;
         if name.chars().count() > MOST_NAME {
@@ -385,7 +393,14 @@ fn upload_limits<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleActi
 
 fn max_upload_bytes<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<UploadLimits> {
     const WINDOWS: [&str; 3] = ["connection", "hour", "day"];
-    let map = d.strict(node, &WINDOWS)?;
+    let map = d.strict_or(node, &WINDOWS, |stray| match stray {
+        Stray::Scalar(text) => {
+            let limit = quantity_meant(text)?;
+            let windows = WINDOWS.join(", ");
+            Some(format!("say of what, by one or more of {windows}: {{hour: {limit}}}"))
+        }
+        Stray::Field(..) => None,
+    })?;
     if map.keys().next().is_none() {
         let message = format!("at least one of {} is needed", WINDOWS.join(", "));
         let diagnostic = Diagnostic::error(Code::MissingField, message);
@@ -403,12 +418,13 @@ pub(crate) fn bytes<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u64> 
     };
     let number = number.filter(|number| (1..=MOST_BYTES).contains(number));
     if number.is_none() {
-        let message = format!("it is no number from 1 to {MOST_BYTES}");
+        let message = format!("it is no number of bytes from 1 to {MOST_BYTES}");
         let diagnostic = Diagnostic::error(Code::InvalidValue, message);
-        d.report(
-            node.place,
-            diagnostic.suggest("write it without a fraction, alone or with one of Ki Mi Gi Ti k M G T: 50Mi"),
-        );
+        let meant = Decoder::as_text(node).and_then(quantity_meant);
+        let example = meant.unwrap_or_else(|| "50Mi".to_owned());
+        let help =
+            format!("write it without a fraction, alone or with one of Ki Mi Gi Ti k M G T: {example}");
+        d.report(node.place, diagnostic.suggest(help));
     }
     number
 }
@@ -436,14 +452,23 @@ fn quantity(text: &str) -> Option<u64> {
 fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, is_limited: bool) -> Option<EgressPeer> {
     const KINDS: [&str; 4] = ["domains", "provider", "networks", "clusters"];
     const SELECTORS: [&str; 2] = ["namespaceSelector", "podSelector"];
-    let map = d.strict(
-        node,
-        &["domains", "provider", "for", "with", "networks", "clusters", "namespaceSelector", "podSelector"],
-    )?;
-    if map.keys().filter(|key| KINDS.contains(key)).count() != 1 {
+    const FIELDS: [&str; 8] =
+        ["domains", "provider", "for", "with", "networks", "clusters", "namespaceSelector", "podSelector"];
+    let map = d.strict_or(node, &FIELDS, peer_meant)?;
+    let kinds = map.keys().filter(|key| KINDS.contains(key)).count();
+    if kinds == 0 && map.keys().any(|key| !FIELDS.contains(&key)) {
+        // That field is reported, and is what the entry was to have.
+        return None;
+    }
+    if kinds != 1 {
         let message = format!("exactly one of {} is needed", KINDS.join(", "));
         let diagnostic = Diagnostic::error(Code::ExactlyOne, message);
-        d.report(node.place, diagnostic.suggest("make it several entries, which means any of them"));
+        let help = match kinds {
+            0 if map.keys().any(|key| SELECTORS.contains(&key)) => MEANT_OF_PODS,
+            0 => "for example {domains: [huggingface.co]}",
+            _ => "make it several entries, which means any of them",
+        };
+        d.report(node.place, diagnostic.suggest(help));
         return None;
     }
     if map.get("provider").is_none() {
@@ -505,9 +530,12 @@ fn domains<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, most: usize) -> Option<V
 }
 
 fn domain<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
-    let text = d.str(node)?;
+    let text = d.formed(node, "a domain name", "huggingface.co")?;
     if let Some(wrong) = name::own_domain_pattern(text) {
-        d.error(node.place, Code::InvalidDomain, format!("{:?} is no domain name: {wrong}", short(text)));
+        let message = format!("{:?} is no domain name: {wrong}", short(text));
+        let mut diagnostic = Diagnostic::error(Code::InvalidDomain, message);
+        diagnostic.suggestion = domain_meant(text);
+        d.report(node.place, diagnostic);
         return None;
     }
     Some(d.intern(&text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()))
@@ -543,7 +571,7 @@ fn provider<'n>(d: &mut Decoder<'n>, entry: Map<'n>) -> Option<ProviderRef> {
 
 /// `is_limited`: the rule says what may be uploaded or requested.
 fn port<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, is_limited: bool) -> Option<EgressPort> {
-    let map = d.strict(node, &["protocol", "port", "endPort"])?;
+    let map = d.strict_or(node, &["protocol", "port", "endPort"], port_alone)?;
     let protocol = d.field(map, "protocol", |d, node| {
         let protocol = Protocol::decode(d, node)?;
         if is_limited && protocol != Protocol::Tcp {
@@ -556,11 +584,12 @@ fn port<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, is_limited: bool) -> Option
     });
     let protocol = protocol.unwrap_or(Some(Protocol::Tcp));
     let port = d.field(map, "port", |d, node| {
-        let is_name = Decoder::as_integer(node).is_none() && d.str(node).is_some();
-        if is_name {
+        if let Some(text) = Decoder::as_text(node) {
             let message =
                 "a port's name is a container port of a pod, and what is outside the cluster has none";
-            d.report(node.place, Diagnostic::error(Code::InvalidPort, message).suggest("write its number"));
+            let help = text.parse::<u16>().map(|port| format!("for a number, leave out the quotes: {port}"));
+            let diagnostic = Diagnostic::error(Code::InvalidPort, message);
+            d.report(node.place, diagnostic.suggest(help.unwrap_or_else(|_| "write its number".to_owned())));
             return None;
         }
         port_number(d, node)

@@ -24,6 +24,7 @@ mod network_policy;
 mod object;
 mod pod;
 mod price;
+mod read_elsewhere;
 mod selector;
 mod service;
 mod time;

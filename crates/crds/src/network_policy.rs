@@ -1,9 +1,9 @@
 //! `networking.k8s.io/v1` NetworkPolicy, as written, with the API server's validation.
 
-use crate::decode::{Decoder, Map};
+use crate::decode::{Decoder, Map, Stray};
 use crate::diagnostic::Position;
 use crate::diagnostic::{Code, Diagnostic};
-use crate::document::Node;
+use crate::document::{Node, Value};
 use crate::meta::{Located, ObjectMeta};
 use crate::meta::{Scope, short};
 use crate::pod::port_number;
@@ -204,7 +204,15 @@ fn policy_types<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<PolicyTyp
 }
 
 fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, peers: &'static str) -> Option<NetworkPolicyRule> {
-    let map = d.strict(node, &["ports", peers])?;
+    let map = d.strict_or(node, &["ports", peers], |stray| match stray {
+        Stray::Field("podSelector" | "namespaceSelector" | "ipBlock", _) => {
+            Some(format!("write it in an entry of {peers}"))
+        }
+        Stray::Field("to", _) => Some("where pods connect to is said under spec.egress".to_owned()),
+        Stray::Field("from", _) => Some("who connects to pods is said under spec.ingress".to_owned()),
+        Stray::Field("port" | "protocol", _) => Some("write it in an entry of ports".to_owned()),
+        Stray::Field(..) | Stray::Scalar(_) => None,
+    })?;
     Some(NetworkPolicyRule {
         position: d.position(node.place),
         peers: d.field(map, peers, |d, node| d.located(node, peer)).flatten().unwrap_or_default(),
@@ -212,14 +220,38 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, peers: &'static str) -> Opt
     })
 }
 
+const NO_NAMES: &str = "it knows no names: write an EgressPolicy of cofferdam.dev/v1alpha1";
+
+/// Fields that are known of elsewhere, and what is written instead in a peer.
+const MEANT_OF_PEER: [(&str, &str); 8] = [
+    ("cidr", "write ipBlock: {cidr: 203.0.113.0/24}"),
+    ("networks", "write ipBlock: {cidr: 203.0.113.0/24}"),
+    ("ports", "write ports in the rule, beside from or to"),
+    ("matchLabels", "write podSelector: {matchLabels: {}}"),
+    ("domains", NO_NAMES),
+    ("domainNames", NO_NAMES),
+    ("provider", NO_NAMES),
+    ("fqdn", NO_NAMES),
+];
+
 fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<NetworkPolicyPeer> {
     const KNOWN: [&str; 3] = ["podSelector", "namespaceSelector", "ipBlock"];
+    if !matches!(node.value, Value::Mapping(_)) {
+        d.strict(node, &KNOWN);
+        return None;
+    }
     let map = d.map(node)?;
     if !map.keys().any(|key| KNOWN.contains(&key)) {
-        let fields = d.unknown_peer(map, &KNOWN);
+        let fields = d.unknown_peer(map, &KNOWN, &MEANT_OF_PEER);
         return Some(NetworkPolicyPeer::Unknown { fields });
     }
-    let map = d.strict(node, &KNOWN)?;
+    let map = d.strict_or(node, &KNOWN, |stray| match stray {
+        Stray::Field(written, _) => {
+            let found = MEANT_OF_PEER.iter().find(|(field, _)| *field == written);
+            found.map(|(_, instead)| (*instead).to_owned())
+        }
+        Stray::Scalar(_) => None,
+    })?;
     let selectors = map.get("podSelector").is_some() || map.get("namespaceSelector").is_some();
     if let Some(block) = d.field(map, "ipBlock", ip_block) {
         if selectors {
@@ -241,7 +273,10 @@ fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<NetworkPolicyPeer
 }
 
 fn ip_block<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<NetworkPolicyPeer> {
-    let map = d.strict(node, &["cidr", "except"])?;
+    let map = d.strict_or(node, &["cidr", "except"], |stray| match stray {
+        Stray::Scalar(text) if text.parse::<IpNet>().is_ok() => Some(format!("write {{cidr: \"{text}\"}}")),
+        Stray::Scalar(_) | Stray::Field(..) => None,
+    })?;
     let block = d.required(map, "cidr", cidr)?;
     let except = d.field(map, "except", |d, node| {
         d.list(node, |d, node| {
@@ -261,7 +296,7 @@ fn ip_block<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<NetworkPolicy
 
 /// A block in CIDR notation, host bits cleared with a warning.
 pub(crate) fn cidr<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<IpNet> {
-    let text = d.str(node)?;
+    let text = d.formed(node, "a block in CIDR notation", "203.0.113.0/24")?;
     let Ok(written) = text.parse::<IpNet>() else {
         let mut diagnostic =
             Diagnostic::error(Code::InvalidCidr, format!("{:?} is no block in CIDR notation", short(text)));
@@ -283,7 +318,7 @@ pub(crate) fn cidr<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<IpNet>
 }
 
 fn port<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<NetworkPolicyPort> {
-    let map = d.strict(node, &["protocol", "port", "endPort"])?;
+    let map = d.strict_or(node, &["protocol", "port", "endPort"], port_alone)?;
     let protocol = d.field(map, "protocol", Protocol::decode).unwrap_or(Some(Protocol::Tcp));
     let port = d.field(map, "port", PortRef::decode);
     let end = d.field(map, "endPort", |d, node| {
@@ -308,4 +343,12 @@ fn port<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<NetworkPolicyPort
         return None;
     }
     Some(NetworkPolicyPort { protocol: protocol?, port: port.flatten(), end_port: end.flatten() })
+}
+
+/// Of an entry of `ports` that is no more than the port itself.
+pub(crate) fn port_alone(stray: Stray<'_>) -> Option<String> {
+    match stray {
+        Stray::Scalar(text) => text.parse::<u16>().ok().map(|port| format!("write {{port: {port}}}")),
+        Stray::Field(..) => None,
+    }
 }

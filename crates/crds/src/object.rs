@@ -1,7 +1,6 @@
 //! From bytes to objects: every document of a file, by kind.
 
 use crate::admin_network_policy;
-use crate::catalog;
 use crate::cluster_network_policy::{ClusterPolicy, ClusterPolicyKind, V1ALPHA2};
 use crate::containment::Containment;
 use crate::decode::{Decoder, Kept, Map, is_null, json, nearest};
@@ -17,6 +16,7 @@ use crate::key_secret::KeySecret;
 use crate::meta::{Namespace, Node, ObjectMeta, short};
 use crate::network_policy::NetworkPolicy;
 use crate::pod::Pod;
+use crate::read_elsewhere::ReadElsewhere;
 use crate::service::{Ingress, Service};
 use crate::workload::{Workload, WorkloadKind};
 use std::collections::BTreeSet;
@@ -283,7 +283,10 @@ fn decode<'n>(
     flaws.for_each(|flaw| d.add(flaw));
     let map = d.map(item.node)?;
     if item.api_version.is_empty() {
-        d.error(item.node.place, Code::NotAnObject, "apiVersion is missing");
+        let wanted = POLICY_KINDS.iter().find(|(_, name, _)| *name == item.kind);
+        let mut diagnostic = Diagnostic::error(Code::NotAnObject, "apiVersion is missing");
+        diagnostic.suggestion = wanted.map(|(_, _, version)| format!("apiVersion: {version}"));
+        d.report(item.node.place, diagnostic);
     }
     let (group, version) = item.api_version.rsplit_once('/').unwrap_or(("", item.api_version));
     if let Some(policy) = PolicyKind::of(group, item.kind) {
@@ -317,6 +320,7 @@ fn object_name<'n>(d: &mut Decoder<'n>, item: &Item<'n>) -> ObjectName {
     let metadata = peek(item.node, "metadata");
     let text = |name| metadata.and_then(|node| peek_text(node, name));
     let cluster = matches!(item.kind, "Namespace" | "Node" | "GatewayClass")
+        || ReadElsewhere::named(item.kind).is_some_and(|it| it.is_of_cluster)
         || PolicyKind::named(item.kind).is_some_and(PolicyKind::is_of_cluster);
     let namespace = if cluster { "" } else { text("namespace").unwrap_or("default") };
     let name = text("name").or(text("generateName")).unwrap_or_default();
@@ -448,18 +452,28 @@ fn unknown_kind(d: &mut Decoder<'_>, place: Place, group: &str, version: &str, k
     } else {
         format!("{kind} {group}/{version}")
     });
-    if group == OWN_GROUP && kind == catalog::KIND {
-        let message = "a catalog of providers; among manifests it is not read";
-        let diagnostic = Diagnostic::warning(Code::UnknownKind, message);
-        d.report(place, diagnostic.suggest("name the file with --catalog"));
+    let elsewhere = ReadElsewhere::named(kind).filter(|_| group == OWN_GROUP && version == "v1alpha1");
+    if let Some(elsewhere) = elsewhere {
+        let message = format!("{}; it is no policy, and among manifests it is not read", elsewhere.what);
+        let diagnostic = match elsewhere.is_by_option {
+            true => Diagnostic::warning(Code::UnknownKind, message),
+            false => Diagnostic::note(Code::UnknownKind, message),
+        };
+        d.report(place, diagnostic.suggest(elsewhere.who));
     } else if ours {
         let mut diagnostic = Diagnostic::error(
             Code::UnknownPolicyKind,
             format!("{written} is no policy kind Cofferdam knows; it is not enforced"),
         );
-        let close = POLICY_KINDS.iter().find(|(_, name, _)| Some(*name) == close);
-        diagnostic.suggestion =
-            close.map(|(_, name, version)| format!("did you mean kind {name} of {version}?"));
+        diagnostic.suggestion = match ReadElsewhere::near(kind).filter(|_| group == OWN_GROUP) {
+            Some(near) if close.is_none() => {
+                Some(format!("did you mean kind {} of {}?", near.kind, egress_policy::API_VERSION))
+            }
+            Some(_) | None => POLICY_KINDS
+                .iter()
+                .find(|(_, name, _)| Some(*name) == close)
+                .map(|(_, name, version)| format!("did you mean kind {name} of {version}?")),
+        };
         d.report(place, diagnostic);
     } else if policy_like && kind.to_ascii_lowercase().contains("network") {
         let message = format!("{written} is another product's policy; it is not enforced");

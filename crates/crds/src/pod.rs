@@ -143,12 +143,15 @@ impl PortRef {
         if Decoder::as_integer(node).is_some() {
             return port_number(d, node).map(Self::Number);
         }
-        let text = d.string(node)?;
-        let Some(wrong) = name::port_name(&text) else { return Some(Self::Name(text)) };
+        let text = d.formed(node, "a port's number or name", "443 or https")?;
+        let Some(wrong) = name::port_name(text) else { return Some(Self::Name(d.intern(text))) };
         let mut diagnostic =
-            Diagnostic::error(Code::InvalidPort, format!("{:?} is no port name: {wrong}", short(&text)));
+            Diagnostic::error(Code::InvalidPort, format!("{:?} is no port name: {wrong}", short(text)));
+        let range = text.split_once('-').map(|(first, last)| (first.parse::<u16>(), last.parse::<u16>()));
         if text.parse::<u16>().is_ok() {
             diagnostic = diagnostic.suggest(format!("for a number, leave out the quotes: {text}"));
+        } else if let Some((Ok(first), Ok(last))) = range {
+            diagnostic = diagnostic.suggest(format!("write port: {first}, endPort: {last}"));
         }
         d.report(node.place, diagnostic);
         None

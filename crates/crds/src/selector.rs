@@ -1,6 +1,6 @@
 //! `metav1.LabelSelector`, with the API server's rules for label keys and values.
 
-use crate::decode::{Decoder, Kept};
+use crate::decode::{Decoder, Kept, Stray, pairs};
 use crate::diagnostic::Code;
 use crate::document::{Node, tree};
 use crate::meta::{labels, short};
@@ -79,12 +79,27 @@ impl LabelSelector {
     /// `None` if anything in it is wrong: half a selector selects something else.
     pub(crate) fn decode<'n>(decoder: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Self> {
         decoder.sound(|d| {
-            let map = d.strict(node, &["matchLabels", "matchExpressions"])?;
+            let of_namespaces = d.is_in("namespaceSelector") || d.is_in("namespaces");
+            let known = ["matchLabels", "matchExpressions"];
+            let map = d.strict_or(node, &known, |stray| labels_alone(stray, of_namespaces))?;
             let match_labels = d.field(map, "matchLabels", labels).unwrap_or_default();
             let expressions = d.field(map, "matchExpressions", |d, node| d.list(node, expression));
             Some(Self { match_labels, match_expressions: expressions.flatten().unwrap_or_default() })
         })
     }
+}
+
+/// Of a selector that is no more than the labels themselves, or the name of a namespace.
+fn labels_alone(stray: Stray<'_>, of_namespaces: bool) -> Option<String> {
+    let (key, value) = match stray {
+        Stray::Scalar(text) if of_namespaces && name::dns_label(text).is_none() => ("name", text),
+        Stray::Scalar(text) => return pairs(text).map(|pairs| format!("write {{matchLabels: {pairs}}}")),
+        Stray::Field(key, node) => (key, Decoder::as_text(node)?),
+    };
+    // The label that every namespace has; one called name it has only where somebody gave it.
+    let key = if of_namespaces && key == "name" { "kubernetes.io/metadata.name" } else { key };
+    let pair = pairs(&format!("{key}={value}"))?;
+    Some(format!("labels are written under matchLabels: {{matchLabels: {pair}}}"))
 }
 
 const OPERATORS: [(&str, Operator); 4] = [

@@ -7,5 +7,6 @@ mod gateway_api;
 mod hostile;
 mod inference;
 mod inject;
+mod mistakes;
 mod policies;
 mod workloads;

@@ -204,6 +204,23 @@ fn lines_of_all_kinds_are_read_and_those_that_cannot_are_named() {
 }
 
 #[test]
+fn entries_of_a_ledger_are_read_as_the_records_they_have() {
+    let records: Vec<&str> = LINES.lines().take(2).collect();
+    let entry = |kind: &str, detail: &str| {
+        format!(
+            r#"{{"bytes_received":0,"bytes_sent":0,"count":1,"detail":{detail},"destination":"d","id":"i","kind":"{kind}","node":"n","number":4,"source":"s","time":"2026-11-23T21:06:27Z","verdict":"deny"}}"#
+        )
+    };
+    let [flow, dns] = records[..] else { panic!("{records:?}") };
+    let (expected, wrong) = shown(&read(records.join("\n").as_bytes(), 7));
+    assert!(wrong.is_empty() && expected.len() == 2, "{wrong:?}");
+    let entries =
+        [entry("flow", flow), entry("dns", dns), entry("flow", "null"), entry("finding", "{\"a\":1}")];
+    let read = read(entries.join("\n").as_bytes(), 7);
+    assert_eq!(shown(&read), (expected, vec![]));
+}
+
+#[test]
 fn times_of_zeek_are_read_in_each_form_and_a_mark_at_the_beginning_is_none_of_a_name() {
     let row = r#"{"ts":TIME,"id.orig_h":"10.0.1.6","id.resp_h":"10.0.0.4","query":"a.example.com","qtype":16,"rcode":null,"answers":null}"#;
     let forms = [

@@ -68,7 +68,11 @@ pub fn policies(values: &[Value]) -> Result<(Vec<Manifest>, Vec<ObjectName>), No
             let at = if error.field.is_empty() { String::new() } else { format!("{}: ", error.field) };
             return Err(NotContents::Invalid { object: name, why: format!("{at}{}", error.message) });
         }
-        let Some(object) = object else { continue };
+        let Some(object) = object else {
+            // What is of a kind that is not read is known by what was said of it.
+            others.extend(read.diagnostics.into_iter().find_map(|it| it.object));
+            continue;
+        };
         let name = object.object_name();
         if !is_policy(&object) {
             others.push(name);

@@ -146,9 +146,11 @@ fn what_cannot_be_handed_over_is_refused_with_its_name() {
 fn objects_that_are_no_policy_are_left_out_and_named() {
     let secret = "{apiVersion: v1, kind: Secret, metadata: {name: k, labels: {cofferdam.dev/inject: 'true'}}, stringData: {a: hush}}";
     let pod = "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{name: c, image: i}]}}";
-    let (release, others) = Release::build(header(1), &values(&[secret, WEB, pod])).unwrap();
+    let rollout = "{apiVersion: cofferdam.dev/v1alpha1, kind: Rollout, metadata: {name: r}}";
+    let map = "{apiVersion: v1, kind: ConfigMap, metadata: {name: m}}";
+    let (release, others) = Release::build(header(1), &values(&[secret, WEB, pod, rollout, map])).unwrap();
     let others: Vec<String> = others.iter().map(ToString::to_string).collect();
-    assert_eq!(others, ["Secret default/k", "Pod default/p"]);
+    assert_eq!(others, ["Secret default/k", "Pod default/p", "Rollout r", "ConfigMap default/m"]);
     assert!(!String::from_utf8(release.payload()).unwrap().contains("hush"));
 }
 

@@ -169,6 +169,12 @@ pub struct Checked {
     pub faults: Vec<String>,
 }
 
+/// Whether these bytes begin as an archive does. One that was cut or changed later still does.
+#[must_use]
+pub fn is_archive(bytes: &[u8]) -> bool {
+    tar::is_one(bytes)
+}
+
 /// Checks an archive: by itself, and against its ledger where that is there.
 ///
 /// # Errors

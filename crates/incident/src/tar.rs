@@ -71,6 +71,12 @@ fn checksum(head: &[u8]) -> u64 {
         .sum()
 }
 
+/// Whether these bytes begin as those of [`write`]. One of two marks is enough: the other may have been changed.
+pub(crate) fn is_one(bytes: &[u8]) -> bool {
+    let has = |at: usize, mark: &[u8]| bytes.get(at..at + mark.len()) == Some(mark);
+    has(257, b"ustar") || has(100, b"0000644")
+}
+
 /// Names and contents, in the order of the archive.
 pub(crate) fn read(bytes: &[u8]) -> Result<Vec<(String, &[u8])>, NotAnArchive> {
     let mut files = Vec::new();

@@ -182,7 +182,11 @@ impl RuleVerdict {
 impl fmt::Display for RuleVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(object) = &self.object else { return f.write_str(self.reason.describe()) };
-        write!(f, "{object} {}", self.field)?;
+        write!(f, "{object}")?;
+        // What decides as a whole, such as a policy that cannot be read, has no field.
+        if !self.field.is_empty() {
+            write!(f, " {}", self.field)?;
+        }
         if let Some(name) = &self.name {
             write!(f, " {name:?}")?;
         }

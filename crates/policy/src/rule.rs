@@ -441,6 +441,7 @@ fn quantity(bytes: u64) -> String {
 impl fmt::Display for RuleEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.object {
+            Some(object) if self.field.is_empty() => write!(f, "{object}")?,
             Some(object) => write!(f, "{object} {}", self.field)?,
             None => write!(f, "{}", self.reason)?,
         }

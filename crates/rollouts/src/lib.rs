@@ -158,7 +158,21 @@ pub(crate) async fn patiently<T>(asked: impl Future<Output = kube::Result<T>>) -
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Err(Refusal::Stale),
         Ok(Err(kube::Error::Api(status))) => Err(Refusal::Problem(status.message.clone())),
-        Ok(Err(error)) => Err(Refusal::Problem(error.to_string())),
+        Ok(Err(error)) => Err(Refusal::Problem(told(&error))),
         Err(_) => Err(Refusal::Problem(format!("the hub does not answer within {PATIENCE:?}"))),
     }
+}
+
+/// An error with its causes, each said once.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
 }

@@ -19,6 +19,29 @@ pub(super) struct Recorded {
     pub(super) body: Vec<u8>,
 }
 
+/// What is read of an object of a line.
+pub(super) const FIELDS: [&str; 5] = ["method", "url", "headers", "body", "body_base64"];
+/// Most names of fields that are kept.
+const MOST_NAMES: usize = 20;
+
+/// Fields of lines that are not read, each once and with the first line that has it.
+pub(super) fn strays(text: &[u8]) -> Vec<(String, usize)> {
+    let mut strays: Vec<(String, usize)> = Vec::new();
+    for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        let Ok(Value::Object(fields)) = serde_json::from_slice(line) else { continue };
+        // Lines of HAR, and what is no request, are no objects of this form.
+        if !fields.contains_key("method") && !fields.contains_key("url") {
+            continue;
+        }
+        for name in fields.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
+            if strays.len() < MOST_NAMES && !strays.iter().any(|(known, _)| known == name) {
+                strays.push((name.chars().take(80).collect(), at + 1));
+            }
+        }
+    }
+    strays
+}
+
 /// The requests of a file: of HAR with the number of the entry, else with the line, both from 1.
 pub(super) fn recorded(text: &[u8]) -> Vec<(String, Result<Recorded>)> {
     if let Ok(whole) = serde_json::from_slice::<Value>(text)
@@ -62,15 +85,16 @@ fn of_har(entry: &Value) -> Result<Recorded> {
 }
 
 fn request(value: &Value, headers: Vec<(String, String)>, body: Vec<u8>) -> Result<Recorded> {
-    let text =
-        |name: &str| value.get(name).and_then(Value::as_str).with_context(|| format!("it has no {name}"));
+    let text = |name: &str| {
+        value.get(name).and_then(Value::as_str).with_context(|| format!("it has no {name} that is a text"))
+    };
     let (host, port, target) = url(text("url")?)?;
     Ok(Recorded { method: text("method")?.to_owned(), host, port, target, headers, body })
 }
 
 /// Host, port, and path with query.
 fn url(url: &str) -> Result<(String, u16, String)> {
-    let (scheme, rest) = url.split_once("://").context("its url has no scheme")?;
+    let (scheme, rest) = url.split_once("://").context("its url has no scheme, such as https://")?;
     let port = match scheme.to_ascii_lowercase().as_str() {
         "https" | "wss" => 443,
         "http" | "ws" => 80,

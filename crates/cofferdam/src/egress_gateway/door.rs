@@ -29,7 +29,7 @@ const CONNECTIONS: [usize; 2] = [8_192, 1_024];
 #[derive(Args, Debug)]
 pub(super) struct DoorArgs {
     /// Serve workloads outside the nodes here: an explicit proxy over TLS, which knows them by their certificates
-    #[arg(long, value_name = "ADDRESS", requires = "clients", requires = "domain")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address, requires = "clients", requires = "domain")]
     front: Option<SocketAddr>,
     /// Folder with tls.crt and tls.key, which they are shown, and ca.crt, which certifies them; read anew when they change
     #[arg(long, value_name = "DIR", requires = "front")]

@@ -1,6 +1,7 @@
 //! `cofferdam policy check`: what is wrong with manifests, or probably not meant.
 
 use super::Sources;
+use crate::plain::counted;
 use anyhow::{Result, bail};
 use clap::Args;
 use crds::Severity;
@@ -49,7 +50,9 @@ pub(super) fn run(args: &CheckArgs, out: &mut impl Write) -> Result<bool> {
             writeln!(out, "{diagnostic}")?;
         }
         let (objects, files) = (loaded.objects, loaded.files);
-        writeln!(out, "{errors} errors, {warnings} warnings in {objects} objects from {files} files")?;
+        let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
+        let (objects, files) = (counted(objects, "object"), counted(files, "file"));
+        writeln!(out, "{errors}, {warnings} in {objects} from {files}")?;
     }
     Ok(errors == 0 && (warnings == 0 || !args.strict))
 }

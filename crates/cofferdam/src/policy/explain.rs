@@ -141,12 +141,29 @@ pub(crate) fn end<'a>(world: &'a World, text: &str) -> Result<Endpoint<'a>> {
     }
     let name = text.strip_prefix("pod:").unwrap_or(text);
     let Some((namespace, pod)) = name.split_once('/') else {
-        bail!("{text:?} is no end: write namespace/pod, workload:namespace/name, node:name or an address");
+        bail!(
+            "{text:?} is no end: write namespace/pod, workload:namespace/name, node:name or an address{}",
+            meant(world, name)
+        );
     };
     let pod = world.find_pod(namespace, pod).ok_or_else(|| {
         anyhow!("there is no pod {name:?}{}", suggestion(name, world.pods.iter().map(ToString::to_string)))
     })?;
     Ok(Endpoint::pod(world, pod))
+}
+
+/// What may be meant by a name alone.
+fn meant(world: &World, name: &str) -> String {
+    let is_one = |pod: &String| pod.rsplit('/').next().is_some_and(|tail| tail.starts_with(name));
+    let pods: Vec<String> = world.pods.iter().map(ToString::to_string).filter(is_one).take(4).collect();
+    match pods.as_slice() {
+        [] if world.nodes.contains_key(name) => format!("; there is node:{name}"),
+        [] if name.contains('.') => {
+            format!("; `policy explain` takes a name that the pod asks DNS for with --name {name}")
+        }
+        [] => String::new(),
+        pods => format!("; there is {}", pods.join(", ")),
+    }
 }
 
 /// The names most like the one that was not found: those that begin alike, else those of the namespace, else any.

@@ -23,11 +23,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Who decides.
 const LEASE: &str = "cofferdam-rollouts";
 /// Everything is looked at every few seconds: whoever decides and did not for so long is stuck.
 const STUCK: Duration = Duration::from_secs(60);
+
+/// A hub that says nothing for so long is told of.
+const SILENT: Duration = Duration::from_secs(10);
 
 /// Run every Rollout of a hub, stage by stage.
 #[derive(Args, Debug)]
@@ -48,7 +52,7 @@ pub(crate) struct RolloutsArgs {
     #[arg(long)]
     json: bool,
     /// Answer /healthz, /readyz and /metrics here
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address)]
     health: Option<SocketAddr>,
 }
 
@@ -185,11 +189,28 @@ async fn serve(args: &RolloutsArgs) -> Result<()> {
     Ok(())
 }
 
-/// Says for whom it waits.
+/// Says for whom, or for what, it waits.
 async fn wait(namespace: &str, mut role: watch::Receiver<Role>) {
-    while role.changed().await.is_ok() {
-        if let Role::Stands(other) = &*role.borrow_and_update() {
-            say(&format!("{other} decides (Lease {namespace}/{LEASE}); this one waits"));
+    if timeout(SILENT, role.changed()).await.is_err() {
+        say(&format!(
+            "the hub did not say within {SILENT:?} who decides (Lease {namespace}/{LEASE}): is it reached? It is asked on"
+        ));
+    }
+    loop {
+        let text = match &*role.borrow_and_update() {
+            Role::Stands(other) => {
+                Some(format!("{other} decides (Lease {namespace}/{LEASE}); this one waits"))
+            }
+            Role::Barred(why) => {
+                Some(format!("the hub lets it not stand for the Lease {namespace}/{LEASE}: {why}"))
+            }
+            Role::Unknown | Role::Leads => None,
+        };
+        if let Some(text) = text {
+            say(&text);
+        }
+        if role.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -40,7 +40,8 @@ fn connect(socket: Option<&Path>) -> Result<UnixStream> {
     }
     let places: Vec<_> = places.iter().map(|place: &PathBuf| place.display().to_string()).collect();
     bail!(
-        "no cofferdam answers at {}; start one with `cofferdam up -f DIR`, or say where with --socket",
+        "no cofferdam answers at {}; start one with `cofferdam up -f DIR`, say where it is with --socket, or, where the command has \
+         --api, ask one elsewhere with --api URL --token FILE",
         places.join(" or ")
     )
 }

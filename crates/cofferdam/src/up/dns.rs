@@ -59,7 +59,12 @@ pub(crate) struct DnsArgs {
     #[arg(long)]
     pub(crate) dns_keep_ech: bool,
     /// Serve pods of this node as an explicit proxy (HTTPS_PROXY) here; may be repeated
-    #[arg(long = "proxy-listen", value_name = "ADDRESS:PORT", conflicts_with_all = ["no_dns", "no_gateway"])]
+    #[arg(
+        long = "proxy-listen",
+        value_name = "ADDRESS:PORT",
+        value_parser = crate::http::address,
+        conflicts_with_all = ["no_dns", "no_gateway"]
+    )]
     proxy_listen: Vec<SocketAddr>,
     /// Let the explicit proxy connect to this private network as well, where policies allow it; may be repeated. It must
     /// hold no pod, node or Service

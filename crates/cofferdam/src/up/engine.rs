@@ -18,6 +18,7 @@ use super::names::Names;
 use super::protocol::{Load, Mode, NodeStatus, Outcome, RuleCount, Status};
 use super::quarantine::Quarantines;
 use super::shadow::ShadowStatus;
+use crate::plain::counted;
 use crate::translate::Places;
 use anyhow::{Context, Result};
 use compiler::lower::{Binder, Cluster, Placement};
@@ -608,19 +609,17 @@ impl Engine {
         if self.mode == Mode::JudgeOnly {
             reasons.push("nothing is enforced: judging only".to_owned());
         }
-        let errors = self.last.errors;
+        let errors = counted(self.last.errors, "error");
         match self.last.outcome {
             Outcome::Applied | Outcome::JudgedOnly => {}
             Outcome::AppliedWithClosedScopes => {
                 reasons.push(format!(
-                    "{errors} errors: policies with errors close what they may select, the rest is in force"
+                    "{errors}: policies with errors close what they may select, the rest is in force"
                 ));
             }
             Outcome::KeptLastGood => {
                 let generation = self.in_force();
-                reasons.push(format!(
-                    "the last edit has {errors} errors: generation {generation} stays in force"
-                ));
+                reasons.push(format!("the last edit has {errors}: generation {generation} stays in force"));
             }
             Outcome::Refused => reasons.push("the last edit could not be put in force".to_owned()),
         }

@@ -6,7 +6,7 @@
 use super::journal::Journal;
 use super::protocol::{Answer, Load, Outcome, Status};
 use crate::flows::{FlowTable, Summary};
-use crate::plain::{Plain, printable};
+use crate::plain::{Plain, counted, printable};
 use anyhow::{Context, Result};
 use observe::{Query, Record};
 use serde_json::{Value, json};
@@ -58,10 +58,9 @@ impl Say {
             Outcome::Refused => "NOT in force: see `cofferdam status`",
         };
         let took = Duration::from_micros(load.took_micros);
-        let (objects, errors, warnings) = (load.objects, load.errors, load.warnings);
-        self.text(&format!(
-            "{text}{objects} objects, {errors} errors, {warnings} warnings: {outcome} ({took:.1?})\n"
-        ));
+        let objects = counted(load.objects, "object");
+        let (errors, warnings) = (counted(load.errors, "error"), counted(load.warnings, "warning"));
+        self.text(&format!("{text}{objects}, {errors}, {warnings}: {outcome} ({took:.1?})\n"));
     }
 
     /// Something worth knowing.

@@ -8,6 +8,7 @@
 use super::engine::is_broken_policy;
 use crate::catalog::CatalogArg;
 use crate::folder;
+use crate::plain::counted;
 use crds::{Diagnostic, Object};
 use observe::{Difference, Sightings, Tally};
 use policy::{Generation, PolicySet};
@@ -96,7 +97,11 @@ pub(crate) fn read(
     wrong.retain(is_broken_policy);
     match wrong.first() {
         None => Ok(compiled.set),
-        Some(first) => Err(format!("{} errors, the first: {first}", wrong.len())),
+        // It becomes one line.
+        Some(first) => {
+            let first = first.to_string().replace("\n  ", "; ");
+            Err(format!("{}, the first: {first}", counted(wrong.len(), "error")))
+        }
     }
 }
 

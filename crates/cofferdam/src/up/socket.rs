@@ -272,7 +272,11 @@ fn respond(stream: &UnixStream, source: &impl Source, order: &Order) -> Answer {
 }
 
 fn in_lab(source: &impl Source, act: impl FnOnce(&Hosted) -> Result<Answer>) -> Answer {
-    let Some(lab) = source.lab() else { return Answer::Error("this process runs no lab".into()) };
+    let Some(lab) = source.lab() else {
+        return Answer::Error(
+            "this process runs no lab; `cofferdam lab up` and `cofferdam up --lab` do".into(),
+        );
+    };
     act(lab).unwrap_or_else(|error| Answer::Error(format!("{error:#}")))
 }
 

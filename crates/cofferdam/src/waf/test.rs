@@ -17,8 +17,8 @@ use waf::{Action, Cause, Match};
       --header 'Content-Type: application/json' --body-file prompt.json --profile field-aware
 
 The request has Host, User-Agent and Accept unless a header says something else, and Content-Length with a body. The set-up is
-the one of the folder of rules; without one, paranoia level 1 and threshold 5. Printed are the rules that match, with file and
-line, message, data and the values that matched, then the anomaly score and the verdict.
+crs-setup.conf of the rule set; without it crs-setup.conf.example, which has paranoia level 1 and threshold 5. Printed are the
+rules that match, with file and line, message, data and the values that matched, then the anomaly score and the verdict.
 
 Exit code: 0 the request passes; 1 it is blocked; 2 it could not be asked.")]
 pub(crate) struct TestArgs {

@@ -1,4 +1,4 @@
-//! Our own records, as `cofferdam flows`, `dns`, `connections` and `calls` print them with `--json`. Fields that are not needed here may be
+//! Our own records, as `cofferdam flows`, `dns`, `connections`, `calls` and `ledger show` print them with `--json`. Fields that are not needed here may be
 //! there or not, so records of later releases are read as well.
 
 use crate::event::{
@@ -115,6 +115,20 @@ struct Wrapped<'a> {
     request: Option<Row<'a>>,
     #[serde(default, alias = "finding")]
     note: Option<serde::de::IgnoredAny>,
+}
+
+/// Fields that say that a line is an entry of a ledger, which has the record in its detail.
+const IN_A_LEDGER: [&str; 3] = ["\"detail\":", "\"count\":", "\"bytes_received\":"];
+
+/// An entry of a ledger, as `cofferdam ledger show` and what is exported have it.
+#[derive(Deserialize)]
+struct Kept<'a> {
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(default, borrow)]
+    node: Option<Cow<'a, str>>,
+    #[serde(default)]
+    detail: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -252,6 +266,10 @@ impl Found<'_> {
 
 pub(super) fn read(line: &str, record: &RecordId, events: &mut Vec<Event>) -> Result<(), String> {
     let told = |error: serde_json::Error| format!("not a record of cofferdam: {error}");
+    if IN_A_LEDGER.iter().all(|field| line.contains(field)) {
+        let entry: Kept<'_> = serde_json::from_str(line).map_err(told)?;
+        return kept(&entry, record, events);
+    }
     let is_wrapped = WRAPPED.iter().any(|begin| line.starts_with(begin));
     let row: Row<'_> = if is_wrapped {
         let wrapped: Wrapped<'_> = serde_json::from_str(line).map_err(told)?;
@@ -263,6 +281,27 @@ pub(super) fn read(line: &str, record: &RecordId, events: &mut Vec<Event>) -> Re
     } else {
         serde_json::from_str(line).map_err(told)?
     };
+    take(&row, record, events)
+}
+
+/// The record of an entry. What was summed up has none, and findings and what people did are none.
+fn kept(entry: &Kept<'_>, record: &RecordId, events: &mut Vec<Event>) -> Result<(), String> {
+    let is_traffic = matches!(&*entry.kind, "flow" | "dns" | "tls" | "ai_call");
+    let Some(detail) = entry.detail.as_ref().filter(|_| is_traffic) else { return Ok(()) };
+    let row =
+        Row::deserialize(detail).map_err(|error| format!("not an entry of a ledger: detail: {error}"))?;
+    let before = events.len();
+    take(&row, record, events)?;
+    let node = entry.node.as_deref().filter(|node| !node.is_empty());
+    for event in events.iter_mut().skip(before) {
+        if event.scene.node.is_none() {
+            event.scene.node = node.map(Arc::from);
+        }
+    }
+    Ok(())
+}
+
+fn take(row: &Row<'_>, record: &RecordId, events: &mut Vec<Event>) -> Result<(), String> {
     if row.missed.is_some() {
         return Ok(());
     }
@@ -270,14 +309,14 @@ pub(super) fn read(line: &str, record: &RecordId, events: &mut Vec<Event>) -> Re
         return Err("not a record of cofferdam: it does not say from whom it is".into());
     };
     if row.operation.is_some() {
-        own::call(&head, call(&row), events);
-        row.tools.iter().for_each(|listed| own::tool(&head, tool(&row, listed), events));
+        own::call(&head, call(row), events);
+        row.tools.iter().for_each(|listed| own::tool(&head, tool(row, listed), events));
     } else if row.asked.is_some() {
-        question(&row, &head, events);
+        question(row, &head, events);
     } else if row.claim.is_some() {
-        held(&row, &head, events)?;
+        held(row, &head, events)?;
     } else {
-        access(&row, &head, events)?;
+        access(row, &head, events)?;
     }
     Ok(())
 }

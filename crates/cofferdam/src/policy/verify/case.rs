@@ -147,7 +147,8 @@ pub(super) fn read(folder: &Path, catalog: &Catalog) -> Result<Case> {
 }
 
 fn read_inner(folder: &Path, catalog: &Catalog) -> Result<Case> {
-    let expected: Expected = serde_json::from_slice(&std::fs::read(folder.join("expected.json"))?)?;
+    let expected: Expected =
+        serde_json::from_slice(&std::fs::read(folder.join("expected.json"))?).context("expected.json")?;
     let (read, raw) = manifests(folder)?;
     let mut case = Case { id: expected.id, family: expected.family, rounds: Vec::new(), facts: Vec::new() };
     if expected.mode == "validate" {

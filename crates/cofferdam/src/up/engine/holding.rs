@@ -1,6 +1,7 @@
 //! Workloads that are cut off, whatever the sources say; and what loads changed, for the ledger.
 
 use super::{Engine, PolicySet};
+use crate::plain::counted;
 use crate::up::cluster::Cluster;
 use crate::up::protocol::{Load, Mode, Outcome};
 use crate::up::quarantine::{Held, Holding, Quarantines};
@@ -170,7 +171,9 @@ impl Engine {
             detail.insert("more".to_owned(), more.into());
         }
         let text = match (load.diagnostics.first(), is_first) {
-            (Some(first), _) if load.errors > 0 => format!("{} errors, the first: {first}", load.errors),
+            (Some(first), _) if load.errors > 0 => {
+                format!("{}, the first: {first}", counted(load.errors, "error"))
+            }
             (_, true) => "the first of this process".to_owned(),
             (_, false) => String::new(),
         };

@@ -1,0 +1,135 @@
+//! What somebody meets who uses a command for the first time, and mistypes: it is said what to do, once, and nothing runs on as if all
+//! were well.
+
+use crate::program::{self, Folder};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+#[test]
+fn gateways_refuse_manifests_that_are_not_there() {
+    for gateway in [
+        vec!["ingress-gateway", "-f", "/nowhere/at-all"],
+        vec!["egress-gateway", "-f", "/nowhere/at-all", "--certificates", "/nowhere"],
+    ] {
+        let said = program::run(gateway.iter().copied());
+        assert_eq!(said.code, Some(2), "{gateway:?}: {}{}", said.out, said.err);
+        assert!(said.err.contains("-f /nowhere/at-all: No such file"), "{gateway:?}: {}", said.err);
+    }
+}
+
+#[test]
+fn a_collector_without_a_certificate_says_that_nobody_can_send() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+        .current_dir(folder.path())
+        .args(["collector", "--ledger", "all.db", "--certificates", "nope", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let found = said.find(|line| line.contains("NOBODY CAN SEND"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(found.is_some_and(|line| line.contains("nope/tls.crt: No such file")));
+}
+
+#[test]
+fn a_hub_that_cannot_be_found_is_told_of_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("nope");
+    let nowhere = nowhere.to_str().unwrap();
+    for command in [vec!["rollout", "status", "x", "--hub", nowhere], vec!["rollouts", "--hub", nowhere]] {
+        let said = program::run(command.iter().copied());
+        assert_eq!(said.code, Some(2), "{}", said.err);
+        assert_eq!(said.err.matches("No such file").count(), 1, "{}", said.err);
+        assert!(said.err.starts_with("cofferdam: --hub: reading "), "{}", said.err);
+    }
+}
+
+#[test]
+fn objects_of_a_fleet_lie_beside_policies() {
+    let folder = Folder::with(
+        "fleet.yaml",
+        "apiVersion: cofferdam.dev/v1alpha1\nkind: Rollout\nmetadata: {name: r}\nspec: {}\n",
+    );
+    let said = folder.policy("check", "");
+    assert_eq!(said.code, Some(0), "{}", said.out);
+    assert!(
+        said.out.contains("Rollout r: how a release comes") && said.out.contains("`cofferdam rollouts`"),
+        "{}",
+        said.out
+    );
+    assert_eq!(
+        (folder.verdict("x/b", "x/a", 80), folder.verdict("y/c", "x/a", 80)),
+        ("allow".into(), "deny".into())
+    );
+}
+
+#[test]
+fn an_end_that_is_none_leads_to_one() {
+    let folder = Folder::new();
+    for (to, hint) in [("a", "; there is x/a"), ("huggingface.co", "--name huggingface.co")] {
+        let said = folder.policy("explain", &format!("--from x/b --to {to} --port 80"));
+        assert!(said.code == Some(2) && said.err.contains(hint), "{to}: {}", said.err);
+    }
+}
+
+#[test]
+fn a_policy_that_decides_as_a_whole_is_named_with_one_space_before_its_line() {
+    let broken = "apiVersion: cofferdam.dev/v1alpha1\nkind: EgressPolicy\nmetadata: {name: p, namespace: x}\nspec: {subjct: {}}\n";
+    let folder = Folder::with("p.yaml", broken);
+    let said = folder.policy("explain", "--from x/a --to y/c --port 80");
+    assert!(said.out.contains("EgressPolicy x/p (") && said.out.contains("p.yaml:1)"), "{}", said.out);
+}
+
+#[test]
+fn fields_of_requests_that_are_not_read_are_named_and_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("requests.jsonl");
+    let request = r#"{"method":"GET","url":"https://pypi.org/simple/x/","id":1}"#;
+    fs::write(&path, format!("{request}\n{}\n", request.replace("\"id\"", "\"data\""))).unwrap();
+    let said = program::run(["classify", path.to_str().unwrap()]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.err.contains("not read: id (line 1), data (line 2); of a request"), "{}", said.err);
+    let har = r#"{"log":{"entries":[{"id":3,"request":{"method":"GET","url":"https://pypi.org/simple/x/","x":1}}]}}"#;
+    fs::write(&path, har).unwrap();
+    let said = program::run(["classify", path.to_str().unwrap()]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_file_that_is_no_archive_is_no_evidence_that_was_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    let long = "x".repeat(4096);
+    for text in ["", "a note", long.as_str()] {
+        fs::write(&path, text).unwrap();
+        let said = program::run(["incident", "verify", path.to_str().unwrap()]);
+        assert_eq!(said.code, Some(2), "{}", said.out);
+        assert!(
+            said.err.contains("notes.txt is no archive") && said.err.contains("incident evidence"),
+            "{}",
+            said.err
+        );
+    }
+}
+
+#[test]
+fn an_address_that_is_none_leads_to_one() {
+    for (written, hint) in
+        [("8080", "127.0.0.1:8080"), (":80", "127.0.0.1:80"), ("localhost:80", "an IP address and a port")]
+    {
+        let said = program::run(["up", "-f", ".", "--serve", written]);
+        assert!(said.code == Some(2) && said.err.contains(hint), "{written}: {}", said.err);
+    }
+}
+
+#[test]
+fn nobody_who_answers_may_be_elsewhere() {
+    let said = program::run(["flows", "--socket", "/nowhere/x.sock"]);
+    assert_eq!(said.code, Some(2));
+    for way_out in ["cofferdam up -f DIR", "--socket", "--api URL --token FILE"] {
+        assert!(said.err.contains(way_out), "{}", said.err);
+    }
+}
