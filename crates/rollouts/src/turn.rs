@@ -375,3 +375,66 @@ fn stamp() -> String {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use kube::runtime::watcher::Event;
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    fn rollout(name: &str) -> DynamicObject {
+        let release = json!({ "number": 8, "digest": fleet::Digest::of(b"8") });
+        let stage = json!({ "name": "all", "clusters": {}, "gate": { "seconds": 1, "flows": 1 } });
+        let metadata = json!({
+            "name": name, "uid": name, "resourceVersion": "1", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z",
+        });
+        let object = json!({
+            "apiVersion": API_VERSION, "kind": "Rollout", "metadata": metadata,
+            "spec": { "release": release, "stages": [stage] },
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// A hub that has no release, and takes no status of rollout a.
+    async fn answer(
+        request: Request<Body>,
+        written: Arc<Mutex<Vec<String>>>,
+    ) -> Result<Response<Body>, Infallible> {
+        let refusal = |code: u16| {
+            let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "no", "code": code });
+            (code, status.to_string().into_bytes())
+        };
+        let path = request.uri().path().to_owned();
+        let (code, body) = if request.method() == Method::GET {
+            refusal(404)
+        } else if path.contains("/rollouts/a/") {
+            refusal(422)
+        } else {
+            written.lock().unwrap().push(path);
+            (200, request.into_body().collect_bytes().await.unwrap().to_vec())
+        };
+        Ok(Response::builder().status(code).body(Body::from(body)).unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_object_that_the_hub_does_not_take_holds_up_no_other_and_is_told_once() {
+        let written = Arc::<Mutex<Vec<String>>>::default();
+        let to = Arc::clone(&written);
+        let hub = tower::service_fn(move |request: Request<Body>| answer(request, Arc::clone(&to)));
+        let (mut board, mut turn) = (Board::default(), Turn::new(Client::new(hub, "default")));
+        for name in ["a", "b"] {
+            board.rollout(Event::Apply(rollout(name)));
+        }
+        let told = Mutex::new(Vec::new());
+        let tell = |news: News| told.lock().unwrap().push(news);
+        for _ in 0..2 {
+            turn.take(&mut board, 1_800_000_000, &tell).await.unwrap();
+        }
+        assert_eq!(*written.lock().unwrap(), ["/apis/cofferdam.dev/v1alpha1/rollouts/b/status"]);
+        let expected = News::Problem("writing the status of rollout a: no".to_owned());
+        assert_eq!(*told.lock().unwrap(), [expected]);
+    }
+}
