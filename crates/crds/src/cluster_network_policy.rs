@@ -433,7 +433,10 @@ fn check_distinct<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, dialect: Dialect)
         let Value::Scalar { text, .. } = &item.value else { continue };
         if !seen.insert(text.as_ref()) {
             let message = format!("{:?} is listed twice", short(text));
-            d.report(item.place, Diagnostic::error(Code::InvalidValue, message).suggest("leave one of them out"));
+            d.report(
+                item.place,
+                Diagnostic::error(Code::InvalidValue, message).suggest("leave one of them out"),
+            );
         }
     }
 }

@@ -8,9 +8,7 @@
     reason = "in a test a panic is the failure report"
 )]
 
-use fleet::hub::{
-    Accepted, ClusterStatus, Contender, Effective, Labels, RolloutSpec, RolloutStatus, share,
-};
+use fleet::hub::{Accepted, ClusterStatus, Contender, Effective, Labels, RolloutSpec, RolloutStatus, share};
 use fleet::rollout::{
     Cluster, Denial, Evidence, Findings, Member, Mode, Phase, Plan, Seen, State, Told, Verb, look, step,
 };
@@ -326,7 +324,10 @@ fn whatever_a_cluster_says_of_itself_its_rollout_can_be_written_and_read() {
         assert!(text.len() < 100_000, "{} bytes", text.len());
         // What is larger comes back from an API server as another kind of number.
         let numbers = status.stages[0].numbers;
-        assert!([numbers.flows, numbers.denials, numbers.findings].iter().all(|it| *it < 1 << 53), "{numbers:?}");
+        assert!(
+            [numbers.flows, numbers.denials, numbers.findings].iter().all(|it| *it < 1 << 53),
+            "{numbers:?}"
+        );
         assert_eq!(numbers.denials > 0, problems.is_empty(), "what was cut off counts");
     }
 }

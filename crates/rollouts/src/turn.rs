@@ -404,7 +404,9 @@ mod tests {
         written: Arc<Mutex<Vec<String>>>,
     ) -> Result<Response<Body>, Infallible> {
         let refusal = |code: u16| {
-            let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "no", "code": code });
+            let (kind, status) = ("Status", "Failure");
+            let status =
+                json!({ "kind": kind, "apiVersion": "v1", "status": status, "message": "no", "code": code });
             (code, status.to_string().into_bytes())
         };
         let path = request.uri().path().to_owned();

@@ -2,7 +2,8 @@
 //!
 //! Enters: a release's policies. Leaves: the same in the cluster, with a label that says whose they are, and what they became
 //! there. Guarantees: an object without the label is never touched, but for one that stands where one of the release in force was:
-//! who takes the label off, or makes another of the same name, does not have it to themselves; an object of the fleet is replaced as a whole, so that nothing somebody added to it stays; what is as it should be is not written.
+//! who takes the label off, or makes another of the same name, does not have it to themselves; an object of the fleet is replaced
+//! as a whole, so that nothing somebody added to it stays; what is as it should be is not written.
 
 use crate::resource;
 use crds::ObjectName;
