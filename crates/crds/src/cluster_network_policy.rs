@@ -431,7 +431,7 @@ fn check_distinct<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, dialect: Dialect)
     let mut seen = BTreeSet::new();
     for item in items {
         let Value::Scalar { text, .. } = &item.value else { continue };
-        if !seen.insert(text.as_ref()) {
+        if !seen.insert(&**text) {
             let message = format!("{:?} is listed twice", short(text));
             d.report(
                 item.place,
