@@ -57,7 +57,7 @@ const REFUSED: Duration = Duration::from_millis(250);
 const STREAMS: u32 = 8;
 /// So many states more than are published, and no more, are believed of a node. After a restart a controller may be behind its
 /// nodes by as much as its API server went back; a node that lies must not use up the numbers of all.
-const AHEAD: u64 = 1 << 40;
+const AHEAD: u64 = 1 << 36;
 /// Longest text of a node's that is kept, in characters: it becomes part of the status of objects.
 const MOST_TEXT: usize = 1000;
 
