@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const MOST_TOOLS: usize = 65_536;
 /// Tools of one server.
 const MOST_OF_SERVER: usize = 4096;
+/// Tools of the servers of one namespace: whoever has one may have it list whatever they like, and nothing is forgotten.
+const MOST_OF_NAMESPACE: usize = MOST_TOOLS / 2;
 /// Bytes of the names of a tool, and of a server.
 const MOST_NAME: usize = 1024;
 
@@ -83,6 +85,8 @@ pub struct Pins(Mutex<Known>);
 struct Known {
     servers: HashMap<Arc<str>, HashMap<Arc<str>, Tool>>,
     count: usize,
+    /// Of each namespace.
+    of: HashMap<String, usize>,
     /// Since they were kept last.
     is_changed: bool,
 }
@@ -165,6 +169,12 @@ impl Pins {
     }
 }
 
+/// Of a server that is called by its kind, namespace and name: `Service team/tools:80`.
+fn namespace(server: &str) -> &str {
+    let name = server.split_once(' ').map_or(server, |(_, name)| name);
+    name.split_once('/').map_or("", |(namespace, _)| namespace)
+}
+
 fn standing(before: Digest, after: Digest) -> Standing {
     if before == after { Standing::Same } else { Standing::Changed }
 }
@@ -179,11 +189,14 @@ impl Known {
             return Some((before, false));
         }
         let of_server = self.servers.get(server).map_or(0, HashMap::len);
+        let of_namespace = self.of.get(namespace(server)).copied().unwrap_or_default();
         let is_long = server.len() > MOST_NAME || tool.len() > MOST_NAME;
-        if is_long || self.count >= MOST_TOOLS || of_server >= MOST_OF_SERVER {
+        let is_full = self.count >= MOST_TOOLS || of_namespace >= MOST_OF_NAMESPACE;
+        if is_long || is_full || of_server >= MOST_OF_SERVER {
             return None;
         }
         self.count += 1;
+        *self.of.entry(namespace(server).to_owned()).or_default() += 1;
         self.is_changed = true;
         let new = Tool { first: digest, last: digest };
         self.servers.entry(server.into()).or_default().insert(tool.into(), new);
@@ -261,5 +274,18 @@ mod tests {
         }
         assert_eq!(pins.listed(&policy, "a", "one more", [1; 32]), Standing::NoRoom);
         assert_eq!(pins.listed(&policy, "a", "t", [1; 32]), Standing::Same);
+    }
+    #[test]
+    fn the_servers_of_one_namespace_take_no_room_from_others() {
+        let (pins, policy) = (Pins::default(), policy(&[], Unpinned::TrustOnFirstUse));
+        for number in 0..MOST_OF_NAMESPACE {
+            let (server, tool) = (number / MOST_OF_SERVER, number % MOST_OF_SERVER);
+            let server = format!("Service team/tools:{}", 8000 + server);
+            assert!(pins.listed(&policy, &server, &tool.to_string(), [1; 32]).is_usable());
+        }
+        let one = |server: &str| pins.listed(&policy, server, "t", [1; 32]);
+        assert_eq!(one("Service team/more:80"), Standing::NoRoom);
+        assert_eq!(one("InferencePool team/pool"), Standing::NoRoom);
+        assert_eq!(one("Service other/tools:80"), Standing::First);
     }
 }

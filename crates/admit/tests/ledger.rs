@@ -18,15 +18,19 @@ use std::sync::Arc;
 const NOON: u64 = 1_800_000_000 - 1_800_000_000 % 86_400;
 
 fn limits(written: &str) -> Arc<Effective> {
+    limits_of("n", written)
+}
+
+fn limits_of(namespace: &str, written: &str) -> Arc<Effective> {
     let yaml = format!(
-        "apiVersion: cofferdam.dev/v1alpha1\nkind: InferencePolicy\nmetadata: {{name: p, namespace: n}}\nspec:\n  \
+        "apiVersion: cofferdam.dev/v1alpha1\nkind: InferencePolicy\nmetadata: {{name: p, namespace: {namespace}}}\nspec:\n  \
          targetRefs: [{{group: gateway.networking.k8s.io, kind: Gateway, name: g}}]\n  limits: {written}\n"
     );
     let read = read_objects("p.yaml", yaml.as_bytes());
     let [Object::InferencePolicy(policy)] = read.objects.as_slice() else { panic!("{read:#?}") };
     assert!(!policy.broken, "{:#?}", read.diagnostics);
     let (policies, _) = Policies::build(vec![policy.clone()]);
-    policies.at(&Place { gateway: ("n", "g"), listener: "https", route: None })
+    policies.at(&Place { gateway: (namespace, "g"), listener: "https", route: None })
 }
 
 fn consumer(name: &str) -> Consumer {
@@ -304,6 +308,9 @@ fn there_are_only_so_many_accounts_and_who_has_none_is_refused() {
     }
     assert_eq!(whole(&ledger, &by, "new", tokens(0, 0), NOON), Err(("limit-accounts", Some(60))));
     assert_eq!(whole(&ledger, &by, "7", tokens(0, 0), NOON), Err(("limit-requests", Some(86_400))));
+    // Who writes policy in one namespace takes no room from others.
+    let other = limits_of("m", "[{per: consumer, requests: 1, window: 1d}]");
+    assert_eq!(whole(&ledger, &other, "new", tokens(0, 0), NOON), Ok(()));
     assert_eq!(whole(&ledger, &by, "new", tokens(0, 0), NOON + 86_400), Ok(()));
 }
 

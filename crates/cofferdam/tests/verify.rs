@@ -118,6 +118,33 @@ fn a_wrong_expectation_fails_with_every_enforcer() {
     }
 }
 
+/// A policy that cannot be read is judged as what it is, closed, and a case that cannot be read fails alone.
+#[test]
+fn one_case_that_cannot_be_read_keeps_no_other_from_being_judged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let case = |name: &str, manifests: &str, mode: &str| {
+        let expected = format!(
+            r#"{{"id": "{name}", "family": "odd", "mode": "{mode}", "expect": [
+                {{"from": "pod:x/a", "to": "pod:x/b", "port": 80, "protocol": "TCP", "verdict": "deny"}}]}}"#
+        );
+        let folder = folder.path().join(name);
+        std::fs::create_dir(&folder).expect("made");
+        std::fs::write(folder.join("manifests.yaml"), manifests).expect("written");
+        std::fs::write(folder.join("expected.json"), expected).expect("written");
+    };
+    case("odd__good", MANIFESTS, "pairs");
+    let broken = MANIFESTS.replace("podSelector:", "ingress: [{from: [{galaxies: {}}]}]\n  podSelector:");
+    case("odd__broken", &broken, "pairs");
+    case("odd__unknown", MANIFESTS, "feelings");
+    for enforcer in ["reference", "compiled"] {
+        let output = verify(folder.path(), enforcer);
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{enforcer}: {said}");
+        assert_eq!(last_line(&output), "2 passed, 1 failed, 0 skipped", "{said}");
+        assert!(said.contains("odd__unknown") && said.contains("\"feelings\" is unknown"), "{said}");
+    }
+}
+
 #[test]
 fn a_folder_without_cases_is_an_error_that_says_what_a_case_is() {
     let empty = tempfile::tempdir().expect("a folder");

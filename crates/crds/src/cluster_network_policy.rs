@@ -9,11 +9,12 @@ use crate::meta::{Located, ObjectMeta};
 use crate::meta::{Scope, short};
 use crate::name;
 use crate::network_policy::Section;
-use crate::network_policy::cidr;
+use crate::network_policy::strict_cidr;
 use crate::pod::Protocol;
 use crate::pod::port_number;
 use crate::selector::LabelSelector;
 use ipnet::IpNet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A cluster-wide policy of any of the three kinds.
@@ -424,14 +425,36 @@ fn peer<'n>(
         "nodes" => LabelSelector::decode(d, node).map(ClusterPeer::Nodes),
         "networks" => {
             d.check_length(node, 1, MOST_IN_PEER);
-            d.list(node, cidr).map(ClusterPeer::Networks)
+            check_distinct(d, node, dialect);
+            d.list(node, strict_cidr).map(ClusterPeer::Networks)
         }
         _ => {
             d.check_length(node, 1, MOST_IN_PEER);
+            check_distinct(d, node, dialect);
             d.list(node, domain_name).map(ClusterPeer::DomainNames)
         }
     });
     peer.flatten()
+}
+
+/// `networks` and `domainNames` are sets (`x-kubernetes-list-type: set`): the API refuses an entry that is there twice, letter by letter.
+/// Early versions of the older kinds had lists.
+fn check_distinct<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, dialect: Dialect) {
+    let Value::Sequence(items) = &node.value else { return };
+    if dialect.kind != ClusterPolicyKind::ClusterNetworkPolicy {
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    for item in items {
+        let Value::Scalar { text, .. } = &item.value else { continue };
+        if !seen.insert(&**text) {
+            let message = format!("{:?} is listed twice", short(text));
+            d.report(
+                item.place,
+                Diagnostic::error(Code::InvalidValue, message).suggest("leave one of them out"),
+            );
+        }
+    }
 }
 
 fn domain_name<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {

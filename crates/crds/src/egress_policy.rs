@@ -12,11 +12,12 @@ use crate::document::Node;
 use crate::identity_slice::label;
 use crate::meta::{Located, ObjectMeta, Scope, short};
 use crate::name;
-use crate::network_policy::{Section, cidr, port_alone};
+use crate::network_policy::{Section, port_alone, strict_cidr};
 use crate::pod::{Protocol, port_number};
 use crate::selector::LabelSelector;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 mod inject;
@@ -486,7 +487,10 @@ fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, is_limited: bool) -> Option
             });
         }
     }
-    let domains = d.field(map, "domains", |d, node| domains(d, node, MOST).map(EgressPeer::Domains));
+    let domains = d.field(map, "domains", |d, node| {
+        d.check_length(node, 1, MOST);
+        d.list(node, resolvable).map(EgressPeer::Domains)
+    });
     let networks = d.field(map, "networks", |d, node| {
         if is_limited {
             let message = "what is uploaded and requested is judged where a connection's name is known, and a network has \
@@ -529,6 +533,19 @@ fn domains<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, most: usize) -> Option<V
     d.list(node, domain)
 }
 
+/// A domain whose addresses are known from answers. Nobody asks DNS for an address, so a rule that denies one as a name would
+/// deny nothing.
+fn resolvable<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
+    let name = domain(d, node)?;
+    if let Ok(address) = name.parse::<IpAddr>() {
+        let message = format!("{address} is an address, which no name opens");
+        let hint = format!("write networks: [{}]", IpNet::from(address));
+        d.report(node.place, Diagnostic::error(Code::InvalidDomain, message).suggest(hint));
+        return None;
+    }
+    Some(name)
+}
+
 fn domain<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
     let text = d.formed(node, "a domain name", "huggingface.co")?;
     if let Some(wrong) = name::own_domain_pattern(text) {
@@ -543,7 +560,7 @@ fn domain<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
 
 fn networks<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Vec<IpNet>> {
     d.check_length(node, 1, MOST);
-    d.list(node, cidr)
+    d.list(node, strict_cidr)
 }
 
 fn provider<'n>(d: &mut Decoder<'n>, entry: Map<'n>) -> Option<ProviderRef> {

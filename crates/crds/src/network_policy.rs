@@ -317,6 +317,25 @@ pub(crate) fn cidr<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<IpNet>
     Some(block)
 }
 
+/// As [`cidr`], in kinds whose definition holds a block to the stricter reading of CEL's `isCIDR`. No packet has an address of IPv4
+/// that is written as one of IPv6: a rule that denies it would deny nothing.
+pub(crate) fn strict_cidr<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<IpNet> {
+    let block = cidr(d, node)?;
+    if let IpNet::V6(six) = block
+        && six.prefix_len() >= 96
+        && let Some(four) = six.addr().to_ipv4_mapped()
+    {
+        let message = format!("{block} is a block of IPv4 written as IPv6, and matches no packet");
+        d.report(
+            node.place,
+            Diagnostic::error(Code::InvalidCidr, message)
+                .suggest(format!("write {four}/{}", six.prefix_len().saturating_sub(96))),
+        );
+        return None;
+    }
+    Some(block)
+}
+
 fn port<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<NetworkPolicyPort> {
     let map = d.strict_or(node, &["protocol", "port", "endPort"], port_alone)?;
     let protocol = d.field(map, "protocol", Protocol::decode).unwrap_or(Some(Protocol::Tcp));

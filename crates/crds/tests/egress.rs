@@ -251,6 +251,8 @@ fn what_is_wrong_is_refused_with_field_and_code() {
         (to("{domains: []}"), Code::ListLength, "spec.egress[0].to[0].domains"),
         (to("{domains: ['a.*.io']}"), Code::InvalidDomain, "spec.egress[0].to[0].domains[0]"),
         (to("{domains: ['*']}"), Code::InvalidDomain, "spec.egress[0].to[0].domains[0]"),
+        (to("{domains: [192.0.2.1]}"), Code::InvalidDomain, "spec.egress[0].to[0].domains[0]"),
+        (to("{networks: ['::ffff:192.0.2.0/120']}"), Code::InvalidCidr, "spec.egress[0].to[0].networks[0]"),
         (to("{networks: [192.0.2.1]}"), Code::InvalidCidr, "spec.egress[0].to[0].networks[0]"),
         (to("{provider: hub, for: [fun]}"), Code::InvalidValue, "spec.egress[0].to[0].for[0]"),
         (to("{provider: hub, with: {region: 'a.b'}}"), Code::InvalidDomain, "spec.egress[0].to[0].with"),

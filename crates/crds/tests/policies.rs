@@ -169,6 +169,21 @@ fn cluster_policies_are_rejected_with_field_and_code() {
             "spec.ingress[0].from[0].pods.podSelector",
         ),
         ("egress: [{action: Deny, to: [{networks: []}]}]", Code::ListLength, "spec.egress[0].to[0].networks"),
+        (
+            "egress: [{action: Deny, to: [{networks: [10.0.0.0/8, 10.0.0.0/8]}]}]",
+            Code::InvalidValue,
+            "spec.egress[0].to[0].networks",
+        ),
+        (
+            "egress: [{action: Accept, to: [{domainNames: [a.b, c.d, a.b]}]}]",
+            Code::InvalidValue,
+            "spec.egress[0].to[0].domainNames",
+        ),
+        (
+            "egress: [{action: Deny, to: [{networks: ['::/0', '::ffff:192.0.2.0/120']}]}]",
+            Code::InvalidCidr,
+            "spec.egress[0].to[0].networks[1]",
+        ),
         ("egress: [{action: Deny, to: [{domainNames: [a.b]}]}]", Code::InvalidValue, "spec.egress[0]"),
         (
             "egress: [{action: Accept, to: [{domainNames: ['a.*.b']}]}]",

@@ -9,6 +9,7 @@ use crate::encode;
 use crate::enrol::{self, Granted, Registrar};
 use crate::replica::Revisions;
 use crate::resource::{Key, Kind, Parts};
+use crate::stranger::{Stranger, Strangers};
 use crate::tls::{is_gateway, is_of};
 use crate::update::{Has, between};
 use crate::wire::{Enrolled, Enrolment, Hello, Report, Said, Update};
@@ -48,9 +49,15 @@ const CONNECTIONS: usize = 8192;
 const OF_NODE: u32 = 32;
 /// How long one without a certificate lasts: enough to ask for one.
 const ENROLMENT: Duration = Duration::from_secs(60);
+/// Requests for certificates that are answered at a time: each has the API server asked about a token.
+const ENROLLING: usize = 8;
+/// How long one that was refused keeps its place: who guesses tokens does not have the API server flooded.
+const REFUSED: Duration = Duration::from_millis(250);
+/// Requests under way on one connection. A node has one.
+const STREAMS: u32 = 8;
 /// So many states more than are published, and no more, are believed of a node. After a restart a controller may be behind its
 /// nodes by as much as its API server went back; a node that lies must not use up the numbers of all.
-const AHEAD: u64 = 1 << 40;
+const AHEAD: u64 = 1 << 36;
 /// Longest text of a node's that is kept, in characters: it becomes part of the status of objects.
 const MOST_TEXT: usize = 1000;
 
@@ -123,6 +130,8 @@ struct Inner {
     asked: watch::Sender<Option<Asked>>,
     /// Counts connections.
     connections: AtomicU64,
+    /// Places of those who ask for certificates.
+    enrolling: Semaphore,
 }
 
 impl Default for Feed {
@@ -134,6 +143,7 @@ impl Default for Feed {
             highest: watch::Sender::new(Generation(0)),
             asked: watch::Sender::new(None),
             connections: AtomicU64::new(0),
+            enrolling: Semaphore::new(ENROLLING),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -202,19 +212,21 @@ impl Feed {
         identity: watch::Receiver<Arc<Identity>>,
         registrar: Option<Registrar>,
     ) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let (room, strangers) = (Arc::new(Semaphore::new(CONNECTIONS)), Strangers::default());
         loop {
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            let Ok((stream, _from)) = listener.accept().await else {
+            let Ok((stream, from)) = listener.accept().await else {
                 // Out of descriptors, most likely; do not spin.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
+            // It is closed, and may come again.
+            let Some(stranger) = strangers.place(from.ip()) else { continue };
             let config = identity.borrow().server();
             let (feed, registrar) = (self.clone(), registrar.clone());
             tokio::spawn(async move {
                 if let Ok(config) = config {
-                    feed.connection(stream, TlsAcceptor::from(Arc::new(config)), registrar).await;
+                    feed.connection((stream, stranger), TlsAcceptor::from(Arc::new(config)), registrar).await;
                 }
                 drop(permit);
             });
@@ -223,7 +235,7 @@ impl Feed {
 
     async fn connection(
         &self,
-        stream: tokio::net::TcpStream,
+        (stream, stranger): (tokio::net::TcpStream, Stranger),
         tls: TlsAcceptor,
         registrar: Option<Registrar>,
     ) {
@@ -232,6 +244,8 @@ impl Feed {
         let Ok(Ok(stream)) = tokio::time::timeout(GREETING, tls.accept(stream)).await else { return };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
         let (feed, is_known) = (self.clone(), shown.is_some());
+        // Whoever shows a certificate is none any more; others are one to the end.
+        let _stranger = (!is_known).then_some(stranger);
         let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let (feed, shown, registrar) = (feed.clone(), shown.clone(), registrar.clone());
             async move { Ok::<_, Infallible>(feed.answer(request, shown, registrar).await) }
@@ -241,6 +255,7 @@ impl Feed {
             .timer(TokioTimer::new())
             .keep_alive_interval(interval)
             .keep_alive_timeout(patience)
+            .max_concurrent_streams(STREAMS)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         // Whoever it is, and whatever they ask: it ends, and somebody else has the room.
         let _ended = if is_known {
@@ -257,7 +272,7 @@ impl Feed {
         registrar: Option<Registrar>,
     ) -> http::Response<tonic::body::Body> {
         match (request.uri().path(), registrar) {
-            (enrol::PATH, Some(registrar)) => return enrolment(request, registrar).await,
+            (enrol::PATH, Some(registrar)) => return self.enrolment(request, registrar).await,
             (PATH, _) => {}
             _ => return Status::unimplemented("no such method").into_http(),
         }
@@ -305,29 +320,45 @@ impl Feed {
             *standing != before
         });
     }
-}
 
-async fn enrolment(
-    request: http::Request<hyper::body::Incoming>,
-    registrar: Registrar,
-) -> http::Response<tonic::body::Body> {
-    let answer = tower::service_fn(move |request: Request<Enrolment>| {
-        let Enrolment { token, signing_request, inspection_request } = request.into_inner();
-        let inspection_request = (!inspection_request.is_empty()).then_some(inspection_request);
-        let answer = registrar(enrol::Request { token, signing_request, inspection_request });
-        async move {
-            let Granted { certificate, inspection } = answer.await.map_err(Status::permission_denied)?;
-            let (inspection, no_inspection) = match inspection {
-                Ok(chain) => (chain, String::new()),
-                Err(why) => (String::new(), why),
-            };
-            Ok::<_, Status>(Response::new(Enrolled { certificate, inspection, no_inspection }))
+    async fn enrolment(
+        &self,
+        request: http::Request<hyper::body::Incoming>,
+        registrar: Registrar,
+    ) -> http::Response<tonic::body::Body> {
+        let feed = self.clone();
+        let answer = tower::service_fn(move |request: Request<Enrolment>| {
+            let Enrolment { token, signing_request, inspection_request } = request.into_inner();
+            let inspection_request = (!inspection_request.is_empty()).then_some(inspection_request);
+            let asked = enrol::Request { token, signing_request, inspection_request };
+            let (feed, registrar) = (feed.clone(), Arc::clone(&registrar));
+            async move { feed.enrolled(asked, registrar).await.map(Response::new) }
+        });
+        tonic::server::Grpc::new(tonic_prost::ProstCodec::<Enrolled, Enrolment>::default())
+            .max_decoding_message_size(enrol::LIMIT)
+            .unary(answer, request)
+            .await
+    }
+
+    /// Answers one that asks for a certificate, when it is its turn.
+    async fn enrolled(&self, asked: enrol::Request, registrar: Registrar) -> Result<Enrolled, Status> {
+        let gone = |_| Status::unavailable("this controller ends");
+        let _turn = self.inner.enrolling.acquire().await.map_err(gone)?;
+        match tokio::time::timeout(ENROLMENT, registrar(asked)).await {
+            Ok(Ok(Granted { certificate, inspection })) => {
+                let (inspection, no_inspection) = match inspection {
+                    Ok(chain) => (chain, String::new()),
+                    Err(why) => (String::new(), why),
+                };
+                Ok(Enrolled { certificate, inspection, no_inspection })
+            }
+            Ok(Err(why)) => {
+                tokio::time::sleep(REFUSED).await;
+                Err(Status::permission_denied(why))
+            }
+            Err(_) => Err(Status::unavailable("nobody says whose token it is")),
         }
-    });
-    tonic::server::Grpc::new(tonic_prost::ProstCodec::<Enrolled, Enrolment>::default())
-        .max_decoding_message_size(enrol::LIMIT)
-        .unary(answer, request)
-        .await
+    }
 }
 
 /// One connected node.

@@ -347,6 +347,31 @@ async fn who_shows_another_nodes_certificate_or_none_of_the_authority_gets_nothi
     assert!(feed.standings().borrow().is_empty());
 }
 
+#[tokio::test]
+async fn who_opens_connections_and_says_nothing_takes_no_room_from_nodes() {
+    let authority = Authority::new();
+    let feed = Feed::default();
+    publish(&feed, &set(3, 10), 1);
+    let (address, _server) = serve(&feed, authority.identity(CONTROLLER)).await;
+    let open = async || {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        socket.connect(address.parse().unwrap()).await.unwrap()
+    };
+    let mut held = Vec::new();
+    for _ in 0..256 {
+        held.push(open().await);
+    }
+    let beyond = open().await;
+    beyond.readable().await.unwrap();
+    let is_open = |stream: &tokio::net::TcpStream| {
+        stream.try_read(&mut [0; 1]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    assert!(!is_open(&beyond) && is_open(held.last().unwrap()), "the one beyond goes, and no other");
+    let mut node = Connected::start(&address, authority.identity(&node_name("node0")), Replica::default());
+    node.next().await;
+}
+
 /// What a controller of this version says that has no authority, and one of before that knows nothing of it.
 #[tokio::test]
 async fn a_node_that_gets_no_authority_hears_why() {

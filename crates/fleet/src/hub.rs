@@ -15,11 +15,13 @@ pub use identity::identity_slice;
 pub use share::{Contender, Labels, Share, share};
 pub use stands::{Accepted, Condition, RolloutStatus, StageStatus};
 
+use crate::beside::MOST_DENIALS;
 use crate::digest::Digest;
 use crate::envelope::{Envelope, MOST_SIGNATURES};
 use crate::memory::Memory;
 use crate::release::{MOST_BYTES, Ref, Release};
-use crate::rollout::{Evidence, Report, Wanted};
+use crate::rollout::{Denial, Evidence, Findings, Report, Wanted};
+use crate::short::short;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -30,6 +32,12 @@ pub const API_VERSION: &str = "cofferdam.dev/v1alpha1";
 pub const LABEL: &str = "cofferdam.dev/of-fleet";
 /// Policies of which a cluster's status lists the digest of each; of more, only that of all.
 pub const MOST_LISTED: usize = 500;
+/// Problems of a cluster that are read; it tells no more.
+const MOST_PROBLEMS: usize = 32;
+/// Most bytes of a text of a cluster that are read. A denial that is accepted is named by less.
+const MOST_TEXT: usize = 512;
+/// Largest number of a cluster that is read: the sum over all clusters of a rollout is still a whole number to every reader of JSON.
+const MOST_COUNT: u64 = 10_000_000_000;
 
 /// `spec` of a ManagedCluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,9 +112,38 @@ impl Effective {
 
 impl ClusterStatus {
     /// As a rollout reads it. `heard`: when, by the hub's clock.
+    ///
+    /// The API server holds a cluster to no form, and what is read here goes into the status of its rollout, which is one object for
+    /// all of them: lists, texts and numbers are cut to what a cluster has reason to say. What is cut off still counts.
     pub fn report(&self, heard: u64) -> Report {
-        let Self { enforced, shadow, evidence, problems, .. } = self.clone();
-        Report { heard, enforced, shadow, evidence, problems }
+        let first = self.problems.iter().take(MOST_PROBLEMS);
+        let problems = first.map(|it| short(it.clone(), MOST_TEXT)).collect();
+        let evidence = self.evidence.as_ref().map(bounded);
+        Report { heard, enforced: self.enforced.clone(), shadow: self.shadow.clone(), evidence, problems }
+    }
+}
+
+fn bounded(said: &Evidence) -> Evidence {
+    let number = |it: u64| it.min(MOST_COUNT);
+    let denial = |it: &Denial| Denial {
+        source: short(it.source.clone(), MOST_TEXT),
+        destination: short(it.destination.clone(), MOST_TEXT),
+        port: it.port,
+        count: number(it.count),
+    };
+    let beyond = said.denials.iter().skip(MOST_DENIALS);
+    let more_denials = beyond.fold(said.more_denials, |all, it| all.saturating_add(it.count));
+    let Findings { low, medium, high } = said.by_severity;
+    Evidence {
+        of: said.of.clone(),
+        mode: said.mode,
+        seconds: number(said.seconds),
+        flows: number(said.flows),
+        denials: said.denials.iter().take(MOST_DENIALS).map(denial).collect(),
+        more_denials: number(more_denials),
+        findings: number(said.findings),
+        by_severity: Findings { low: number(low), medium: number(medium), high: number(high) },
+        unwatched: said.unwatched.as_ref().map(|it| short(it.clone(), MOST_TEXT)),
     }
 }
 

@@ -20,6 +20,7 @@ pub mod oci;
 mod pinned;
 mod release;
 pub mod rollout;
+mod short;
 
 pub use beside::{Beside, MOST_DENIALS};
 pub use contents::{MOST_OBJECTS, Manifest, NotContents, policies};

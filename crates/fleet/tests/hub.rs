@@ -8,9 +8,11 @@
     reason = "in a test a panic is the failure report"
 )]
 
-use fleet::hub::{Accepted, Contender, Labels, RolloutSpec, RolloutStatus, share};
-use fleet::rollout::{Member, Phase, Plan, Seen, State, Told, Verb, look, step};
-use fleet::{Digest, Envelope, Header, Ref, Release};
+use fleet::hub::{Accepted, ClusterStatus, Contender, Effective, Labels, RolloutSpec, RolloutStatus, share};
+use fleet::rollout::{
+    Cluster, Denial, Evidence, Findings, Member, Mode, Phase, Plan, Seen, State, Told, Verb, look, step,
+};
+use fleet::{Digest, Envelope, Header, MOST_DENIALS, Memory, Ref, Release};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -271,6 +273,63 @@ fn conditions_say_what_goes_on_and_keep_their_time() {
         assert_eq!(serde_json::from_str::<RolloutStatus>(&text).unwrap(), status);
     }
     assert_eq!(serde_json::from_str::<Verb>("\"Abort\"").unwrap(), Verb::Abort);
+}
+
+/// The API server takes a megabyte of anything from a cluster that was taken over.
+#[test]
+fn whatever_a_cluster_says_of_itself_its_rollout_can_be_written_and_read() {
+    let long = "é".repeat(20_000);
+    let denial = Denial { source: long.clone(), destination: long.clone(), port: 443, count: u64::MAX };
+    let evidence = Evidence {
+        seconds: u64::MAX,
+        flows: u64::MAX,
+        denials: vec![denial; 150],
+        more_denials: u64::MAX,
+        findings: u64::MAX,
+        by_severity: Findings { low: u64::MAX, medium: u64::MAX, high: u64::MAX },
+        unwatched: Some(long.clone()),
+        ..Evidence::nothing(reference(8), Mode::Shadow)
+    };
+    let said = |problems: Vec<String>| ClusterStatus {
+        beat: 1,
+        enforced: reference(7),
+        shadow: Some(reference(8)),
+        evidence: Some(evidence.clone()),
+        problems,
+        drift: Vec::new(),
+        effective: Effective::of(&[]),
+        memory: Memory::default(),
+    };
+    let plan = plan(&spec()).unwrap();
+    for problems in [Vec::new(), vec![long.clone(); 500]] {
+        let report = said(problems.clone()).report(1000);
+        assert_eq!(report.problems.is_empty(), problems.is_empty());
+        assert_eq!(report.evidence.as_ref().unwrap().denials.len(), MOST_DENIALS);
+        let labels = BTreeMap::from([("env".into(), "dev".into())]);
+        let cluster = Cluster { labels, report: Some(report), ..Cluster::default() };
+        let clusters = (0..40).map(|number| (format!("dev-{number}"), cluster.clone())).collect();
+        let seen = Seen { clusters, ..Seen::default() };
+        let (state, _) = step(&plan, State::default(), &seen, 1000);
+        let (state, _) = step(&plan, state, &seen, 1001);
+        assert!(state.phase == Phase::Shadow && state.held, "{state:?}");
+        let stages = look(&plan, &state, &seen, 1001);
+        let status = RolloutStatus::next(
+            &RolloutStatus::default(),
+            (state, &stages),
+            &Accepted::Yes,
+            1,
+            "2026-01-01T00:00:00Z",
+        );
+        let text = serde_json::to_string(&status).unwrap();
+        assert!(text.len() < 100_000, "{} bytes", text.len());
+        // What is larger comes back from an API server as another kind of number.
+        let numbers = status.stages[0].numbers;
+        assert!(
+            [numbers.flows, numbers.denials, numbers.findings].iter().all(|it| *it < 1 << 53),
+            "{numbers:?}"
+        );
+        assert_eq!(numbers.denials > 0, problems.is_empty(), "what was cut off counts");
+    }
 }
 
 #[test]

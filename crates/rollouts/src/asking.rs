@@ -120,7 +120,9 @@ pub async fn ask(hub: &Client, name: &str, by: &str, asked: &Asked) -> Result<Ti
         match patiently(rollouts(hub).replace(name, &params, &object)).await {
             Ok(_) => return Ok(Ticket { id, known: count(&status) }),
             Err(Refusal::Stale) => {}
-            Err(Refusal::Problem(why)) => return Err(Error::Hub(format!("writing Rollout {name}"), why)),
+            Err(Refusal::Invalid(why) | Refusal::Problem(why)) => {
+                return Err(Error::Hub(format!("writing Rollout {name}"), why));
+            }
         }
     }
     Err(Error::Busy)
@@ -183,7 +185,7 @@ pub async fn contents(hub: &Client, release: &Ref) -> Result<Release, Error> {
     let object = match patiently(releases(hub).get(&name)).await {
         Ok(object) => object,
         Err(Refusal::Stale) => return Err(failed("the hub has no such PolicyRelease".to_owned())),
-        Err(Refusal::Problem(why)) => return Err(failed(why)),
+        Err(Refusal::Invalid(why) | Refusal::Problem(why)) => return Err(failed(why)),
     };
     let found =
         envelope(&object).and_then(|it| it.peek().map_err(|error| error.to_string())).map_err(failed)?;
@@ -201,7 +203,9 @@ async fn get(hub: &Client, name: &str) -> Result<DynamicObject, Error> {
     match patiently(rollouts(hub).get(name)).await {
         Ok(object) => Ok(object),
         Err(Refusal::Stale) => Err(Error::Missing(name.to_owned())),
-        Err(Refusal::Problem(why)) => Err(Error::Hub(format!("asking for Rollout {name}"), why)),
+        Err(Refusal::Invalid(why) | Refusal::Problem(why)) => {
+            Err(Error::Hub(format!("asking for Rollout {name}"), why))
+        }
     }
 }
 
@@ -237,7 +241,7 @@ pub(crate) async fn list(api: &Api<DynamicObject>, kind: &str) -> Result<Vec<Dyn
             Err(Refusal::Stale) => {
                 return Err(failed("the hub has no such kind, or the list changed".to_owned()));
             }
-            Err(Refusal::Problem(why)) => return Err(failed(why)),
+            Err(Refusal::Invalid(why) | Refusal::Problem(why)) => return Err(failed(why)),
         };
         let token = list.metadata.continue_.clone().filter(|it| !it.is_empty());
         found.extend(list);

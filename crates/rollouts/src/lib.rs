@@ -149,6 +149,8 @@ fn resource(kind: &str, plural: &str) -> ApiResource {
 pub(crate) enum Refusal {
     /// What it was asked to write over is no longer what it was, or no longer there.
     Stale,
+    /// This one object it does not take as it is; it answers, and others may be as they should.
+    Invalid(String),
     /// Something else.
     Problem(String),
 }
@@ -157,6 +159,9 @@ pub(crate) async fn patiently<T>(asked: impl Future<Output = kube::Result<T>>) -
     match timeout(PATIENCE, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Err(Refusal::Stale),
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 413 | 422) => {
+            Err(Refusal::Invalid(status.message.clone()))
+        }
         Ok(Err(kube::Error::Api(status))) => Err(Refusal::Problem(status.message.clone())),
         Ok(Err(error)) => Err(Refusal::Problem(told(&error))),
         Err(_) => Err(Refusal::Problem(format!("the hub does not answer within {PATIENCE:?}"))),

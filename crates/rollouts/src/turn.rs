@@ -14,7 +14,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams, TypeMeta};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -35,7 +35,7 @@ pub(crate) struct Turn {
     releases: BTreeMap<String, (Instant, Result<(), String>)>,
     /// When its status was written last.
     written: BTreeMap<String, Instant>,
-    /// What was told last of each rollout's being no plan.
+    /// What was told last of what is wrong with each object.
     told: BTreeMap<String, String>,
 }
 
@@ -93,14 +93,15 @@ impl Turn {
                     return Ok(Duration::ZERO);
                 }
                 left -= 1;
-                self.order(board, &cluster, &wanted, drift, now).await?;
+                self.order(board, (&cluster, &wanted, drift), now, tell).await?;
             }
         }
         let uids: Vec<String> =
             board.rollouts.values().filter_map(|it| it.object.metadata.uid.clone()).collect();
         self.releases.retain(|uid, _| uids.contains(uid));
         self.written.retain(|uid, _| uids.contains(uid));
-        self.told.retain(|name, _| board.rollouts.contains_key(name));
+        let clusters: BTreeSet<String> = board.clusters.keys().map(|name| of_cluster(name)).collect();
+        self.told.retain(|name, _| board.rollouts.contains_key(name) || clusters.contains(name));
         Ok(BEAT)
     }
 
@@ -112,11 +113,7 @@ impl Turn {
         wrong: Vec<String>,
         tell: &(impl Fn(News) + Send + Sync),
     ) -> Result<(), String> {
-        let text = wrong.join("; ");
-        if self.told.get(name) != Some(&text) {
-            tell(News::Problem(format!("rollout {name}: {text}")));
-            self.told.insert(name.to_owned(), text);
-        }
+        self.say(name, format!("rollout {name}: {}", wrong.join("; ")), tell);
         // A status that is not understood may be that of a newer version: it is not written over.
         let Some(held) = board.rollouts.get(name) else { return Ok(()) };
         let Ok(before) = held.status.clone() else { return Ok(()) };
@@ -128,9 +125,17 @@ impl Turn {
             ..RolloutStatus::next(&before, stages, &Accepted::Invalid(wrong), generation, &stamp())
         };
         if next != before {
-            self.put(board, name, &next).await?;
+            self.put(board, name, &next, tell).await?;
         }
         Ok(())
+    }
+
+    /// Tells a problem of one object, once.
+    fn say(&mut self, of: &str, problem: String, tell: &(impl Fn(News) + Send + Sync)) {
+        if self.told.get(of) != Some(&problem) {
+            tell(News::Problem(problem.clone()));
+            self.told.insert(of.to_owned(), problem);
+        }
     }
 
     /// Whether the hub has the release that is meant.
@@ -150,7 +155,9 @@ impl Turn {
             Err(Refusal::Stale) => Err(format!(
                 "the hub has no {object}: `cofferdam release object FILE | kubectl apply --server-side -f -`"
             )),
-            Err(Refusal::Problem(problem)) => return Err(format!("asking for {object}: {problem}")),
+            Err(Refusal::Invalid(problem) | Refusal::Problem(problem)) => {
+                return Err(format!("asking for {object}: {problem}"));
+            }
         };
         self.releases.insert(uid, (Instant::now(), said.clone()));
         Ok(said)
@@ -184,7 +191,7 @@ impl Turn {
         if !is_due && (next == it.before || is_fresh) {
             return Ok(Some(it.before.clone()));
         }
-        if !self.put(board, name, &next).await? {
+        if !self.put(board, name, &next, tell).await? {
             return Ok(None);
         }
         self.written.insert(uid, Instant::now());
@@ -197,8 +204,14 @@ impl Turn {
         Ok(Some(next))
     }
 
-    /// Whether it was written; not: the object is another one meanwhile.
-    async fn put(&self, board: &mut Board, name: &str, status: &RolloutStatus) -> Result<bool, String> {
+    /// Whether it was written; not: the object is another one meanwhile, or the hub does not take it, which holds up nobody else.
+    async fn put(
+        &mut self,
+        board: &mut Board,
+        name: &str,
+        status: &RolloutStatus,
+        tell: &(impl Fn(News) + Send + Sync),
+    ) -> Result<bool, String> {
         let Some(held) = board.rollouts.get_mut(name) else { return Ok(false) };
         let mut object = held.object.clone();
         // As it is stored: what a list gives says neither kind nor version.
@@ -216,18 +229,21 @@ impl Turn {
                 Ok(true)
             }
             Err(Refusal::Stale) => Ok(false),
+            Err(Refusal::Invalid(problem)) => {
+                self.say(name, format!("writing the status of rollout {name}: {problem}"), tell);
+                Ok(false)
+            }
             Err(Refusal::Problem(problem)) => Err(format!("writing the status of rollout {name}: {problem}")),
         }
     }
 
     /// Says what a cluster is to have.
     async fn order(
-        &self,
+        &mut self,
         board: &mut Board,
-        cluster: &str,
-        wanted: &Wanted,
-        drift: Option<Drift>,
+        (cluster, wanted, drift): (&str, &Wanted, Option<Drift>),
         now: u64,
+        tell: &(impl Fn(News) + Send + Sync),
     ) -> Result<(), String> {
         let Some(known) = board.clusters.get(cluster) else { return Ok(()) };
         let mut spec = json!({ "wanted": wanted });
@@ -246,11 +262,21 @@ impl Turn {
             }
             // The cluster spoke meanwhile, or is gone: the next look says what is due.
             Err(Refusal::Stale) => Ok(()),
+            Err(Refusal::Invalid(problem)) => {
+                let problem = format!("saying what cluster {cluster} is to have: {problem}");
+                self.say(&of_cluster(cluster), problem, tell);
+                Ok(())
+            }
             Err(Refusal::Problem(problem)) => {
                 Err(format!("saying what cluster {cluster} is to have: {problem}"))
             }
         }
     }
+}
+
+/// Under what a problem of a cluster is kept: no rollout is called so.
+fn of_cluster(name: &str) -> String {
+    format!("cluster {name}")
 }
 
 /// What a step made of a rollout.
@@ -348,4 +374,69 @@ fn stamp() -> String {
     // In whole seconds, as everywhere in Kubernetes.
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use kube::runtime::watcher::Event;
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    fn rollout(name: &str) -> DynamicObject {
+        let release = json!({ "number": 8, "digest": fleet::Digest::of(b"8") });
+        let stage = json!({ "name": "all", "clusters": {}, "gate": { "seconds": 1, "flows": 1 } });
+        let metadata = json!({
+            "name": name, "uid": name, "resourceVersion": "1", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z",
+        });
+        let object = json!({
+            "apiVersion": API_VERSION, "kind": "Rollout", "metadata": metadata,
+            "spec": { "release": release, "stages": [stage] },
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// A hub that has no release, and takes no status of rollout a.
+    async fn answer(
+        request: Request<Body>,
+        written: Arc<Mutex<Vec<String>>>,
+    ) -> Result<Response<Body>, Infallible> {
+        let refusal = |code: u16| {
+            let (kind, status) = ("Status", "Failure");
+            let status =
+                json!({ "kind": kind, "apiVersion": "v1", "status": status, "message": "no", "code": code });
+            (code, status.to_string().into_bytes())
+        };
+        let path = request.uri().path().to_owned();
+        let (code, body) = if request.method() == Method::GET {
+            refusal(404)
+        } else if path.contains("/rollouts/a/") {
+            refusal(422)
+        } else {
+            written.lock().unwrap().push(path);
+            (200, request.into_body().collect_bytes().await.unwrap().to_vec())
+        };
+        Ok(Response::builder().status(code).body(Body::from(body)).unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_object_that_the_hub_does_not_take_holds_up_no_other_and_is_told_once() {
+        let written = Arc::<Mutex<Vec<String>>>::default();
+        let to = Arc::clone(&written);
+        let hub = tower::service_fn(move |request: Request<Body>| answer(request, Arc::clone(&to)));
+        let (mut board, mut turn) = (Board::default(), Turn::new(Client::new(hub, "default")));
+        for name in ["a", "b"] {
+            board.rollout(Event::Apply(rollout(name)));
+        }
+        let told = Mutex::new(Vec::new());
+        let tell = |news: News| told.lock().unwrap().push(news);
+        for _ in 0..2 {
+            turn.take(&mut board, 1_800_000_000, &tell).await.unwrap();
+        }
+        assert_eq!(*written.lock().unwrap(), ["/apis/cofferdam.dev/v1alpha1/rollouts/b/status"]);
+        let expected = News::Problem("writing the status of rollout a: no".to_owned());
+        assert_eq!(*told.lock().unwrap(), [expected]);
+    }
 }

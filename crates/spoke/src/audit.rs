@@ -1,6 +1,7 @@
 //! What a cluster took and what it refused: when, what, who signed it, from where, and why not.
 //!
-//! Guarantees: bounded, the newest stay; what is refused again and again for the same reason is one entry. Does not: keep itself.
+//! Guarantees: bounded, the newest stay; what is refused again and again for the same reason is one entry; however much is refused, half
+//! of the room is for what was taken. Does not: keep itself.
 
 use fleet::Ref;
 use k8s_openapi::jiff::Timestamp;
@@ -60,8 +61,13 @@ pub(crate) fn note(entries: &mut Vec<Entry>, entry: Entry) -> bool {
         return false;
     }
     entries.push(entry);
-    let beyond = entries.len().saturating_sub(MOST);
-    entries.drain(..beyond);
+    while entries.len() > MOST {
+        // A hub that wants one refused release after the other does not have it forgotten what was taken.
+        let refused = entries.iter().filter(|it| it.what == What::Refused).count();
+        let what = if refused * 2 > MOST { What::Refused } else { What::Enforced };
+        let oldest = entries.iter().position(|it| it.what == what).unwrap_or_default();
+        entries.remove(oldest);
+    }
     true
 }
 
@@ -80,5 +86,21 @@ mod tests {
         assert!(note(&mut entries, Entry::enforced(&of(59), &["ann".to_owned()], "the hub".to_owned())));
         let (first, last) = (entries.first().unwrap(), entries.last().unwrap());
         assert_eq!((entries.len(), first.release.number, last.what), (MOST, 11, What::Enforced));
+    }
+
+    #[test]
+    fn what_was_taken_is_not_forgotten_for_what_is_refused() {
+        let of = |number: u64| Ref { number, ..Ref::nothing() };
+        let (mut entries, hub) = (Vec::new(), || "the hub".to_owned());
+        for number in 0..40 {
+            assert!(note(&mut entries, Entry::enforced(&of(number), &[], hub())));
+        }
+        for number in 100..300 {
+            assert!(note(&mut entries, Entry::refused(&of(number), hub(), "unsigned")));
+        }
+        let taken: Vec<u64> =
+            entries.iter().filter(|it| it.what == What::Enforced).map(|it| it.release.number).collect();
+        assert_eq!((entries.len(), taken), (MOST, (15..40).collect()));
+        assert_eq!(entries.last().unwrap().release.number, 299);
     }
 }

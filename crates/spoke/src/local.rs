@@ -1,8 +1,9 @@
 //! Policies of the fleet in the cluster.
 //!
 //! Enters: a release's policies. Leaves: the same in the cluster, with a label that says whose they are, and what they became
-//! there. Guarantees: an object without the label is never touched, but for one that was written here and had it taken off; an
-//! object of the fleet is replaced as a whole, so that nothing somebody added to it stays; what is as it should be is not written.
+//! there. Guarantees: an object without the label is never touched, but for one that stands where one of the release in force was:
+//! who takes the label off, or makes another of the same name, does not have it to themselves; an object of the fleet is replaced
+//! as a whole, so that nothing somebody added to it stays; what is as it should be is not written.
 
 use crate::resource;
 use crds::ObjectName;
@@ -37,6 +38,8 @@ const KINDS: [[&str; 4]; 8] = [
 pub(crate) struct Intended<'r> {
     pub(crate) manifests: &'r [Manifest],
     pub(crate) drift: Drift,
+    /// Whether all of them were in place before: what stands there is in the fleet's place, whatever its labels.
+    pub(crate) was_in_force: bool,
 }
 
 /// What became of it.
@@ -234,8 +237,9 @@ impl Local {
             self.verified.insert(manifest.name.clone(), Verified::of(&made, digest));
             return Ok(plain(made));
         };
-        // Whoever takes the label off a policy of the fleet does not have it to themselves by that.
-        if !is_of_fleet(&live) && known.is_none_or(|known| known.uid != live.metadata.uid) {
+        // Whoever takes the label off a policy of the fleet, or removes it and makes another, does not have it to themselves by that.
+        let is_claimed = known.is_some() || intended.was_in_force;
+        if !is_of_fleet(&live) && !is_claimed {
             return Err(NOT_OURS.to_owned());
         }
         let is_verified = Verified::of(&live, digest.clone());
@@ -244,7 +248,9 @@ impl Local {
         }
         // The same as before in the API server's own eyes gets no other version: its defaults are no change.
         let says = live.metadata.annotations.as_ref().and_then(|it| it.get(ANNOTATION));
-        let was_released = says == Some(&digest) || known.is_some_and(|known| known.digest == digest);
+        let was_released = says == Some(&digest)
+            || intended.was_in_force
+            || known.is_some_and(|known| known.digest == digest);
         let only_tells = was_released && intended.drift == Drift::Report;
         let params = PostParams { dry_run: only_tells, field_manager: None };
         let put = api.replace(name, &params, &at(object, &live)).await.map_err(|error| why(&error))?;

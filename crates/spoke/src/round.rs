@@ -266,9 +266,14 @@ impl Spoke {
             spec.wanted.as_ref().is_some_and(|it| it.enforce.number == 0) && problems.is_empty();
         let mut outcome = match &self.in_force {
             Some(signed) => {
-                self.local.put(&Intended { manifests: signed.release().manifests(), drift: spec.drift }).await
+                let was_in_force = kept.enforced.as_ref() == Some(&signed.release().reference());
+                let (manifests, drift) = (signed.release().manifests(), spec.drift);
+                self.local.put(&Intended { manifests, drift, was_in_force }).await
             }
-            None if has_nothing => self.local.put(&Intended { manifests: &[], drift: Drift::Correct }).await,
+            None if has_nothing => {
+                let (drift, was_in_force) = (Drift::Correct, false);
+                self.local.put(&Intended { manifests: &[], drift, was_in_force }).await
+            }
             // After a restart, before the hub was reached.
             None => Outcome::default(),
         };

@@ -304,6 +304,22 @@ async fn cluster_what_is_not_the_fleets_is_left_alone_and_what_is_the_fleets_is_
     world.until("Correct once more", |it| Some(it.beat) != beat).await;
     assert_eq!(world.policies(), "mine web");
 
+    // Nor does who makes another of the same name, also not before a controller that begins anew.
+    let takes_over = |world: &World| {
+        kubectl(&world.local, "delete networkpolicy web -n shop", "");
+        let web = MINE.replace("name: mine", "name: web");
+        assert_ne!(web, MINE);
+        kubectl(&world.local, "apply -f -", &web);
+    };
+    let is_back = |it: &ClusterStatus| it.drift == [web("it was put back")] && it.problems.is_empty();
+    takes_over(&world);
+    world.until("another of the same name", is_back).await;
+    world.task.abort();
+    takes_over(&world);
+    (world.status, world.task) = spoke(&world.hub, &world.local).await;
+    world.until("another of the same name, before the start", is_back).await;
+    assert_eq!(world.port(), "81");
+
     // The hub is gone; what somebody opens is closed again all the same.
     world.hub.kill_part(Part::Api).unwrap();
     let open = "patch networkpolicy web -n shop --type=merge -p {\"spec\":{\"ingress\":[{}],\"policyTypes\":[\"Ingress\"]}}";

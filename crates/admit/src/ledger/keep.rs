@@ -1,7 +1,7 @@
 //! What is kept of accounts beyond the process.
 
 use super::account::Account;
-use super::{AccountKey, Amount, Ledger, MOST_ACCOUNTS, Tokens};
+use super::{AccountKey, Amount, Ledger, Tokens};
 use crate::limit::begin;
 use lease::Window;
 use serde::{Deserialize, Serialize};
@@ -61,14 +61,17 @@ impl Ledger {
     /// counts in the one that it is now.
     pub fn restore(&self, kept: Vec<Kept>, now: u64) {
         let mut accounts = self.accounts();
-        for it in kept.into_iter().take(MOST_ACCOUNTS) {
+        for it in kept {
             let windows = [Window::Minute, Window::Hour, Window::Day];
             let Some(window) = windows.into_iter().find(|window| window.seconds() == it.window) else {
                 continue;
             };
             let amount = Amount { tokens: Tokens { input: it.input, output: it.output }, money: it.money };
             let account = Account::kept(window, it.begin.min(begin(window, now)), it.requests, amount);
-            accounts.all.insert(AccountKey { limit: it.limit, account: it.account }, account);
+            let key = AccountKey { limit: it.limit, account: it.account };
+            if accounts.add(&key) {
+                accounts.all.insert(key, account);
+            }
         }
     }
 }

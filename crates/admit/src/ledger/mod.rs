@@ -3,9 +3,9 @@
 //! Enters: limits, who asks, what a request may need, and what it took. Leaves: [`Taken`] for each request, or what is
 //! [`Spent`]. Guarantees: a request that is refused by one limit takes nothing of any; what is set aside by requests at
 //! the same time is never more than there is; a clock that is set back gives nothing back; at most [`MOST_ACCOUNTS`]
-//! accounts, and where there are as many, who has none is refused. Does not: write files ([`Ledger::kept`] is what is to be
-//! written), or talk to a store of shared accounts ([`lease::Accounts`] is how somebody does); streams are counted in the
-//! process alone.
+//! accounts, half of them of the policies of one namespace, and where there are as many, who has none is refused. Does not: write
+//! files ([`Ledger::kept`] is what is to be written), or talk to a store of shared accounts ([`lease::Accounts`] is how somebody
+//! does); streams are counted in the process alone.
 
 mod account;
 mod keep;
@@ -24,7 +24,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use taken::{Share, headers};
 
 /// Most accounts.
-const MOST_ACCOUNTS: usize = 65_536;
+const MOST_ACCOUNTS: usize = 131_072;
+/// Most of the policies of one namespace: whoever writes them says who is a consumer.
+const MOST_OF_NAMESPACE: usize = MOST_ACCOUNTS / 2;
 
 /// Tokens, as far as known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +82,8 @@ pub struct Ledger(Mutex<Accounts>);
 #[derive(Debug, Default)]
 struct Accounts {
     all: HashMap<AccountKey, Account>,
+    /// How many of the policies of each namespace.
+    of: HashMap<String, usize>,
     /// When those that are of no use were forgotten last.
     swept: u64,
     /// Since they were kept last.
@@ -91,6 +95,13 @@ struct Accounts {
 pub struct AccountKey {
     limit: Arc<str>,
     account: Arc<str>,
+}
+
+impl AccountKey {
+    /// Of the policy that has the limit, by which its id begins.
+    fn namespace(&self) -> &str {
+        self.limit.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
 }
 
 /// What is used up.
@@ -201,9 +212,9 @@ impl Effective {
 impl Accounts {
     /// The account, in the window that it is now.
     fn open(&mut self, key: &AccountKey, limit: &Limit, now: u64) -> Result<&mut Account, Box<Spent>> {
-        if self.all.len() >= MOST_ACCOUNTS && !self.all.contains_key(key) {
+        if !self.add(key) {
             self.sweep(now);
-            if self.all.len() >= MOST_ACCOUNTS {
+            if !self.add(key) {
                 let message =
                     "there are too many consumers at once for their limits to be counted".to_owned();
                 let (source, reason) = (limit.source.clone(), "limit-accounts");
@@ -216,6 +227,17 @@ impl Accounts {
         Ok(account)
     }
 
+    /// Counts an account that is about to be there, if there is room for it; one that is there needs none.
+    fn add(&mut self, key: &AccountKey) -> bool {
+        if self.all.contains_key(key) {
+            return true;
+        }
+        let of = self.of.entry(key.namespace().to_owned()).or_default();
+        let has_room = self.all.len() < MOST_ACCOUNTS && *of < MOST_OF_NAMESPACE;
+        *of += usize::from(has_room);
+        has_room
+    }
+
     /// Forgets accounts whose window is over, at most once a second: it looks at all.
     fn sweep(&mut self, now: u64) {
         if now <= self.swept {
@@ -223,6 +245,10 @@ impl Accounts {
         }
         self.swept = now;
         self.all.retain(|_, account| account.is_of_use(now));
+        self.of.clear();
+        for key in self.all.keys() {
+            *self.of.entry(key.namespace().to_owned()).or_default() += 1;
+        }
     }
 }
 

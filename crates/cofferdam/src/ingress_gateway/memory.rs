@@ -23,7 +23,7 @@ const LIMITS: &str = "limits.json";
 const TOOLS: &str = "tools.json";
 const LOCK: &str = "lock";
 /// Largest file that is read, in bytes: as many accounts and tools as there may be, with names as long as they may be.
-const MOST_READ: u64 = 512 << 20;
+const MOST_READ: u64 = 1 << 30;
 
 /// What is remembered.
 #[derive(Debug)]

@@ -155,7 +155,11 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
     let mut kernel = kernel::Kernel::new(whole, args.network.into());
     let mut cases = Vec::new();
     for folder in &folders {
-        cases.push(case::read(folder, &catalog)?);
+        match case::read(folder, &catalog) {
+            Ok(case) => cases.push(case),
+            // The others are judged all the same.
+            Err(error) => report.unread(folder, &error),
+        }
     }
     cases.extend(random::cases(args.random.unwrap_or_default(), args.seed)?);
     if args.enforcer.sends_packets() {
@@ -242,6 +246,19 @@ fn progress(done: usize, all: usize, what: &str) {
 }
 
 impl Report {
+    /// A case that nobody can judge agrees with nobody.
+    fn unread(&mut self, folder: &Path, error: &anyhow::Error) {
+        let case = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let family = case.split_once("__").map(|(family, _)| family.to_owned()).unwrap_or_default();
+        let tally = self.families.entry(family).or_default();
+        for count in [&mut tally.cases, &mut tally.failed_cases, &mut tally.checks, &mut tally.failed] {
+            *count += 1;
+        }
+        let (expected, got) = ("one that can be read".to_owned(), "another".to_owned());
+        let because = format!("{error:#}");
+        self.failures.push(Failure { case, check: "the case itself".to_owned(), expected, got, because });
+    }
+
     fn judge(&mut self, enforcer: Enforcer, kernel: &mut kernel::Kernel, case: &Case) -> Result<()> {
         let failures = self.failures.len();
         let tally = self.families.entry(case.family.clone()).or_default();
@@ -263,8 +280,11 @@ impl Report {
             let found = match enforcer {
                 Enforcer::Reference => compare(&round.checks, |check| judge::reference(&round.set, check)),
                 Enforcer::Compiled => {
-                    let compiled = judge::Compiled::load(round).with_context(|| case.id.clone())?;
-                    compare(&round.checks, |check| compiled.judge(check))
+                    let compiled = judge::Compiled::load(round);
+                    compare(&round.checks, |check| match &compiled {
+                        Ok(compiled) => compiled.judge(check),
+                        Err(error) => Err(anyhow::anyhow!("{error:#}")),
+                    })
                 }
                 Enforcer::Kernel | Enforcer::Cluster => {
                     packets(kernel, round, tally).with_context(|| case.id.clone())?

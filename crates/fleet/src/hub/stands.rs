@@ -4,6 +4,7 @@
 //! state is in it whole, so that nobody has to remember anything; a condition keeps the time since when it is so. Does not: write.
 
 use crate::rollout::{Numbers, Phase, StagePhase, StageView, State, Word};
+use crate::short::short;
 use serde::{Deserialize, Serialize};
 
 /// Most bytes of a condition's message.
@@ -90,7 +91,7 @@ impl RolloutStatus {
         generation: i64,
         now: &str,
     ) -> Self {
-        let short = |it: &StageView| StageStatus {
+        let brief = |it: &StageView| StageStatus {
             name: it.name.clone(),
             phase: it.phase,
             selects: it.selects,
@@ -103,7 +104,7 @@ impl RolloutStatus {
                 kind: kind.to_owned(),
                 status: status.to_owned(),
                 reason: reason.to_owned(),
-                message: cut(message),
+                message: short(message, MOST_MESSAGE),
                 last_transition_time: was.map_or(now, |it| &it.last_transition_time).to_owned(),
                 observed_generation: generation,
             }
@@ -112,20 +113,12 @@ impl RolloutStatus {
             observed_generation: generation,
             phase: state.phase,
             stage: stages.get(state.stage).map(|it| it.name.clone()).unwrap_or_default(),
-            waits: cut(state.waits.join("; ")),
-            stages: stages.iter().map(short).collect(),
+            waits: short(state.waits.join("; "), MOST_MESSAGE),
+            stages: stages.iter().map(brief).collect(),
             conditions: conditions.to_vec(),
             state,
         }
     }
-}
-
-fn cut(text: String) -> String {
-    if text.len() <= MOST_MESSAGE {
-        return text;
-    }
-    let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= MOST_MESSAGE).last();
-    text.get(..end.unwrap_or_default()).map(|it| format!("{it}...")).unwrap_or_default()
 }
 
 type Said = (&'static str, bool, &'static str, String);

@@ -3,6 +3,7 @@
 use super::evidence::{Findings, Wanted};
 use super::plan::Plan;
 use crate::release::Ref;
+use crate::short::short;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -10,6 +11,8 @@ use std::collections::BTreeMap;
 pub const MOST_DECISIONS: usize = 200;
 /// Most clusters of a rollout.
 pub const MOST_CLUSTERS: usize = 5000;
+/// Most bytes of the reason of a decision: all of them are in one object.
+const MOST_WHY: usize = 2048;
 
 /// How it stands. Begins as [`State::default`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,6 +211,7 @@ impl State {
             self.decisions.drain(..surplus);
             self.forgotten = self.forgotten.saturating_add(surplus as u64);
         }
-        self.decisions.push(decision);
+        let why = short(decision.why, MOST_WHY);
+        self.decisions.push(Decision { why, ..decision });
     }
 }

@@ -161,12 +161,8 @@ fn read_inner(folder: &Path, catalog: &Catalog) -> Result<Case> {
         objects.iter_mut().for_each(running);
     }
     let catalog = Arc::new(own_catalog(folder, catalog)?);
-    let compiled = compile_unlinted_with(objects, &catalog, Generation(1));
-    let errors = read.diagnostics.iter().chain(&compiled.diagnostics).find(|d| d.severity == Severity::Error);
-    if let Some(error) = errors.filter(|_| case.family != "cof") {
-        bail!("the manifests of a public case must be valid: {error}");
-    }
-    let set = compiled.set;
+    // What is wrong with a policy closes what it may select, here as on a cluster, and the verdicts are those of that.
+    let set = compile_unlinted_with(objects, &catalog, Generation(1)).set;
     match expected.mode.as_str() {
         "pairs" | "pairs-dns" => {
             let (asked, pairs): (Vec<_>, Vec<_>) = expected.expect.into_iter().partition(is_of_dns);
