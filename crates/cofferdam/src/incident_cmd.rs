@@ -1,6 +1,6 @@
 //! `cofferdam incident` and `cofferdam hunt`: what happened together, and what is done about it.
 //!
-//! Enters: a ledger's file, the socket of the running `up` or agent, or for containments an API over HTTP. Leaves: lines, JSON, or an archive of evidence.
+//! Enters: a ledger's file, the socket of the running `up` or agent, or an API over HTTP. Leaves: lines, JSON, or an archive of evidence.
 //! Guarantees: as [`crate::ledger_cmd`]; whatever changes something goes through the running process, which writes down who
 //! asked. Does not: change a ledger itself.
 
@@ -17,10 +17,12 @@ use crate::respond::{Annotation, Mark, Order};
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
 use ::ledger::{Match, Reader};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use incident::evidence::Checked;
-use incident::{Case, Indicator, Of, Reach, Reachable, State, View, Within, evidence};
+use incident::{
+    Case, Hunt, Incident, Indicator, Of, Reach, Reachable, State, Unclear, View, Within, evidence,
+};
 use observe::Time;
 use respond::ContainArgs;
 use serde_json::{Value, json};
@@ -56,7 +58,8 @@ pub(crate) enum IncidentCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam incident list --state open
-  cofferdam incident list --ledger /backup/ledger.db --json")]
+  cofferdam incident list --ledger /backup/ledger.db --json
+  cofferdam incident list --since 1d --api http://127.0.0.1:8080 --token token    those of a collector")]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     rows: Rows,
@@ -81,6 +84,8 @@ pub(crate) struct ListArgs {
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -109,6 +114,8 @@ pub(crate) struct OneArgs {
     id: String,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 /// Whom to let go.
@@ -134,6 +141,8 @@ pub(crate) struct NoteArgs {
     text: String,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 /// What to say of an incident.
@@ -146,6 +155,8 @@ pub(crate) struct MarkArgs {
     text: Option<String>,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 /// Take out the evidence of an incident: one tar that tells whether anything in it was changed.
@@ -189,6 +200,7 @@ pub(crate) struct VerifyArgs {
   cofferdam hunt key:9f86d081884c            part of a key's fingerprint
   cofferdam hunt model:gpt-4o
   cofferdam hunt rule:policy.yaml:7
+  cofferdam hunt evil.example --api http://127.0.0.1:8080 --token token    at a collector
 
 Keys, models and hashes are looked for in the newest 200,000 requests and findings.")]
 pub(crate) struct HuntArgs {
@@ -205,6 +217,8 @@ pub(crate) struct HuntArgs {
     /// Recorded by this node, in a ledger of several; with * at the end by all that begin so
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 /// Runs `cofferdam incident`. False: the answer is no.
@@ -215,12 +229,12 @@ pub(crate) fn run(command: &IncidentCommand, out: &mut impl Write) -> Result<boo
         IncidentCommand::Timeline(args) => show::timeline(args, out).map(|()| true),
         IncidentCommand::Contain(args) => respond::contain(args, out),
         IncidentCommand::Release(args) => respond::release(args, out),
-        IncidentCommand::Note(args) => mark(&args.place, &args.id, Mark::Note, Some(&args.text), out),
-        IncidentCommand::Acknowledge(args) => {
-            mark(&args.place, &args.id, Mark::Acknowledged, args.text.as_ref(), out)
+        IncidentCommand::Note(NoteArgs { id, text, place, remote }) => {
+            mark((place, remote), id, Mark::Note, Some(text), out)
         }
-        IncidentCommand::Close(args) => mark(&args.place, &args.id, Mark::Closed, args.text.as_ref(), out),
-        IncidentCommand::Reopen(args) => mark(&args.place, &args.id, Mark::Reopened, args.text.as_ref(), out),
+        IncidentCommand::Acknowledge(args) => args.mark(Mark::Acknowledged, out),
+        IncidentCommand::Close(args) => args.mark(Mark::Closed, out),
+        IncidentCommand::Reopen(args) => args.mark(Mark::Reopened, out),
         IncidentCommand::Evidence(args) => take_out(args, out).map(|()| true),
         IncidentCommand::Verify(args) => verify(args, out),
     }
@@ -230,7 +244,11 @@ fn now() -> Time {
     Time::from(SystemTime::now())
 }
 
-fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
+/// Those that are asked for, and whether older ones may be missing.
+fn listed(args: &ListArgs) -> Result<(Vec<Incident>, bool)> {
+    if let Some(remote) = args.remote.or_ledger(args.rows.place.ledger.as_deref())? {
+        return remote.incidents(args);
+    }
     let view = View::read(&args.rows.place.open()?, now())?;
     let state = args.state.map(State::from);
     let meant = |case: &&Case| {
@@ -241,10 +259,14 @@ fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
     let asked =
         Of { workload: args.workload.as_deref(), node: args.node.as_deref(), text: args.text.as_deref() };
     let cases = view.cases.iter().filter(meant).filter(|case| asked.is(case)).take(args.limit);
+    Ok((cases.map(|case| case.incident.clone()).collect(), view.truncated))
+}
+
+fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
+    let (incidents, is_truncated) = listed(args)?;
     let heads = ["ID", "SCORE", "SEVERITY", "STATE", "FIRST", "LAST", "WHAT"];
     let clock = args.rows.clock();
-    let cells = |case: &&Case| {
-        let incident = &case.incident;
+    let cells = |incident: &Incident| {
         [
             incident.id.clone(),
             incident.score.to_string(),
@@ -255,8 +277,8 @@ fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
             incident.title.clone(),
         ]
     };
-    args.rows.print(cases, heads, cells, |case| json!(case.incident), out)?;
-    if view.truncated {
+    args.rows.print(incidents, heads, cells, |incident| json!(incident), out)?;
+    if is_truncated {
         args.rows.note("Older findings were left out.", out)?;
     }
     Ok(())
@@ -264,17 +286,13 @@ fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
 
 /// The incident that is meant.
 fn find<'v>(view: &'v View, id: &str) -> Result<&'v Case> {
-    if let Some(case) = view.find(id) {
-        return Ok(case);
-    }
-    let mut begin = view.cases.iter().filter(|case| !id.is_empty() && case.incident.id.starts_with(id));
-    match (begin.next(), begin.next()) {
-        (Some(case), None) => Ok(case),
-        (Some(_), Some(_)) => bail!("several incidents begin with {}: give more of the id", printable(id)),
-        (None, _) => {
-            bail!("there is no incident {}: `cofferdam incident list` shows those there are", printable(id))
+    let id_shown = printable(id);
+    view.meant(id).map_err(|unclear| match unclear {
+        Unclear::Several => anyhow!("several incidents begin with {id_shown}: give more of the id"),
+        Unclear::Unknown => {
+            anyhow!("there is no incident {id_shown}: `cofferdam incident list` shows those there are")
         }
-    }
+    })
 }
 
 /// Gives one order to the running process.
@@ -302,15 +320,33 @@ impl Reach for Running<'_> {
     }
 }
 
-fn mark(place: &Place, id: &str, what: Mark, text: Option<&String>, out: &mut impl Write) -> Result<bool> {
-    let view = View::read(&place.open()?, now())?;
-    let on = find(&view, id)?.incident.id.clone();
-    let annotation = Annotation { on: on.clone(), what, text: text.cloned(), manifest: None };
-    let answer = order(place, Order::Annotate(annotation))?;
+impl MarkArgs {
+    fn mark(&self, what: Mark, out: &mut impl Write) -> Result<bool> {
+        mark((&self.place, &self.remote), &self.id, what, self.text.as_ref(), out)
+    }
+}
+
+fn mark(
+    (place, remote): (&Place, &RemoteArgs),
+    id: &str,
+    what: Mark,
+    text: Option<&String>,
+    out: &mut impl Write,
+) -> Result<bool> {
+    let (on, answer) = match remote.or_ledger(place.ledger.as_deref())? {
+        // It answers with the incident, which this command does not show.
+        Some(remote) => (remote.mark(id, what, text)?, json!({})),
+        None => {
+            let view = View::read(&place.open()?, now())?;
+            let on = find(&view, id)?.incident.id.clone();
+            let annotation = Annotation { on: on.clone(), what, text: text.cloned(), manifest: None };
+            (on, order(place, Order::Annotate(annotation))?)
+        }
+    };
     if place.json {
         writeln!(out, "{answer}")?;
     } else {
-        writeln!(out, "{on}: written down")?;
+        writeln!(out, "{}: written down", printable(&on))?;
     }
     Ok(true)
 }
@@ -410,9 +446,14 @@ fn tell(checked: &Checked, out: &mut impl Write) -> Result<()> {
 /// Runs `cofferdam hunt`.
 pub(crate) fn hunt(args: &HuntArgs, out: &mut impl Write) -> Result<()> {
     let indicator = Indicator::read(&args.indicator)?;
-    let within =
-        Within { since: args.since, until: args.until, node: args.node.as_deref().map(Match::wanted) };
-    let found = incident::hunt(&args.rows.place.open()?, &indicator, &within)?;
+    let found: Hunt = match args.remote.or_ledger(args.rows.place.ledger.as_deref())? {
+        Some(remote) => remote.hunt(args)?,
+        None => {
+            let node = args.node.as_deref().map(Match::wanted);
+            let within = Within { since: args.since, until: args.until, node };
+            incident::hunt(&args.rows.place.open()?, &indicator, &within)?
+        }
+    };
     if matches!(args.rows.output(), Output::Json | Output::Jsonl) {
         writeln!(out, "{}", json!(found))?;
         return Ok(());

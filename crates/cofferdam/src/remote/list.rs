@@ -4,8 +4,9 @@
 //! what was not looked through is said. Does not: have what only the memory of a node has, such as each of the connections that a
 //! ledger sums up.
 
+use super::Remote;
+use super::answer::Event;
 use super::store::{Question, Told};
-use super::{Event, Remote};
 use crate::plain::printable;
 use ::ledger::{EntryFilter, Kind, Store, Stored, Verdict};
 use anyhow::{Result, anyhow};
@@ -202,7 +203,12 @@ fn seen(event: Event) -> Result<Option<Seen>> {
             })?;
             Ok(Some(Seen::Entry(told.into())))
         }
-        "lost" => Ok(event.data.get("records").and_then(Value::as_u64).map(Seen::Missed)),
+        "lost" => {
+            let count = event.data.get("records").and_then(Value::as_u64);
+            Ok(Some(Seen::Missed(
+                count.ok_or_else(|| anyhow!("the answer does not say how many were lost"))?,
+            )))
+        }
         _ => Ok(None),
     }
 }
