@@ -1,7 +1,7 @@
 //! What an API answers: the whole of it as JSON, or events as they come.
 //!
-//! Enters: bytes. Leaves: values, or why there are none. Guarantees: what is not what an API answers is an error that says what it is, and is
-//! never taken for an answer that says nothing; nothing of it can steer the terminal. Does not: know what the values mean.
+//! Enters: bytes. Leaves: values, or why there are none. Guarantees: what is not what an API answers is an error that says what it is,
+//! and is never taken for an answer that says nothing; nothing of it can steer the terminal. Does not: know what the values mean.
 
 use crate::plain::printable;
 use anyhow::{Result, anyhow, bail, ensure};

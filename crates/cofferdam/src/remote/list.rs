@@ -9,7 +9,7 @@ use super::answer::Event;
 use super::store::{Question, Told};
 use crate::plain::printable;
 use ::ledger::{EntryFilter, Kind, Store, Stored, Verdict};
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use observe::{End, Pattern, Time};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -99,10 +99,12 @@ impl Remote {
         }
         let Some(newest) = newest else { return Ok(()) };
         let question = Question::entries(&filter).map_err(|why| self.failed("following records", why))?;
-        self.follow(&question.path("/records/stream", &[("after", newest)]), |event| match seen(event)? {
-            Some(Seen::Entry(stored)) if !(sought.is_meant)(&stored) => Ok(()),
-            Some(seen) => show(seen),
-            None => Ok(()),
+        self.follow(&question.path("/records/stream", &[("after", newest)]), |event| {
+            match seen(event).with_context(|| format!("following {}", self.name()))? {
+                Some(Seen::Entry(stored)) if !(sought.is_meant)(&stored) => Ok(()),
+                Some(seen) => show(seen),
+                None => Ok(()),
+            }
         })
     }
 

@@ -1,8 +1,8 @@
 //! By what the server of an API is known over TLS, and what is said where it is not.
 //!
-//! Enters: a file of authorities, or none: then those of the system. Leaves: connections to a server that one of them vouches for, under
-//! the name that was asked for. Guarantees: nobody else is shown anything; each refusal says what is wrong and the way out. Does not: show a
-//! certificate, or take one back.
+//! Enters: a file of authorities, or none: then those of the system. Leaves: connections to a server that one of them vouches for,
+//! under the name that was asked for. Guarantees: nobody else is shown anything; each refusal says what is wrong and the way out.
+//! Does not: show a certificate, or ask whether one was revoked.
 
 use crate::plain::printable;
 use anyhow::{Context, Result, anyhow, ensure};
@@ -76,7 +76,8 @@ impl Trust {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 format!("its certificate is not for {host}: name it in --api as its certificate does")
             }
-            CertificateError::UnknownIssuer => match &self.authority {
+            // One of the same name with another key is another authority.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => match &self.authority {
                 Some(file) => format!(
                     "no authority of --authority {} vouches for its certificate: is that file of this server?",
                     file.display()
