@@ -140,7 +140,7 @@ pub struct Incidents {
     pub next: Option<i64>,
     /// What is not in the ledger: how many records found no room since it was begun.
     pub lost: u64,
-    /// Whether findings that are older, or what people did about these, were left out; left out where they were not.
+    /// Whether older findings, or what people did about them, are missing here; absent where nothing is.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
 }
