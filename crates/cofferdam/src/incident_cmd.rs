@@ -4,6 +4,7 @@
 //! Guarantees: as [`crate::ledger_cmd`]; whatever changes something goes through the running process, which writes down who
 //! asked. Does not: change a ledger itself.
 
+mod archive;
 mod remote;
 mod respond;
 mod show;
@@ -16,19 +17,15 @@ use crate::remote::RemoteArgs;
 use crate::respond::{Annotation, Mark, Order};
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
-use ::ledger::{Match, Reader};
+use ::ledger::Match;
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use archive::{EvidenceArgs, VerifyArgs};
 use clap::{Args, Subcommand, ValueEnum};
-use incident::evidence::Checked;
-use incident::{
-    Case, Hunt, Incident, Indicator, Of, Reach, Reachable, State, Unclear, View, Within, evidence,
-};
+use incident::{Case, Hunt, Incident, Indicator, Of, Reach, Reachable, State, Unclear, View, Within};
 use observe::Time;
 use respond::ContainArgs;
 use serde_json::{Value, json};
-use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// List, show, contain and hand on incidents.
@@ -159,38 +156,6 @@ pub(crate) struct MarkArgs {
     remote: RemoteArgs,
 }
 
-/// Take out the evidence of an incident: one tar that tells whether anything in it was changed.
-#[derive(Args, Debug)]
-#[command(after_help = "Example:
-  cofferdam incident evidence 3f2a9c -o incident.tar
-
-It holds the incident, its findings and records as JSON lines, the same in OCSF, a page for people, and a manifest with the
-SHA-256 of each file and the blocks of the ledger that seal the records. Keep the manifest's hash elsewhere.")]
-pub(crate) struct EvidenceArgs {
-    /// Id of the incident
-    id: String,
-    /// The file to write; it must not be there yet
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-    #[command(flatten)]
-    place: Place,
-}
-
-/// Check evidence: whether any file in it was changed, and, with a ledger, whether its records were in it.
-///
-/// Exits with 1 where something does not hold.
-#[derive(Args, Debug)]
-pub(crate) struct VerifyArgs {
-    /// The archive
-    file: PathBuf,
-    /// The ledger that it was taken from
-    #[arg(long, value_name = "FILE")]
-    ledger: Option<PathBuf>,
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
-}
-
 /// Look back for a domain, address, workload, key, model, ...
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -235,8 +200,8 @@ pub(crate) fn run(command: &IncidentCommand, out: &mut impl Write) -> Result<boo
         IncidentCommand::Acknowledge(args) => args.mark(Mark::Acknowledged, out),
         IncidentCommand::Close(args) => args.mark(Mark::Closed, out),
         IncidentCommand::Reopen(args) => args.mark(Mark::Reopened, out),
-        IncidentCommand::Evidence(args) => take_out(args, out).map(|()| true),
-        IncidentCommand::Verify(args) => verify(args, out),
+        IncidentCommand::Evidence(args) => archive::take_out(args, out).map(|()| true),
+        IncidentCommand::Verify(args) => archive::verify(args, out),
     }
 }
 
@@ -351,98 +316,6 @@ fn mark(
     Ok(true)
 }
 
-fn take_out(args: &EvidenceArgs, out: &mut impl Write) -> Result<()> {
-    if args.place.ledger.is_none() {
-        order(&args.place, Order::Seal).context("having the ledger sealed")?;
-    }
-    let reader = args.place.open()?;
-    let view = View::read(&reader, now())?;
-    let case = find(&view, &args.id)?;
-    let bundle = evidence::bundle(&reader, case, &Running(&args.place), env!("CARGO_PKG_VERSION"))?;
-    let writing = || format!("writing {}", args.output.display());
-    let mut file = fs::File::create_new(&args.output).with_context(writing)?;
-    file.write_all(&bundle.archive).and_then(|()| file.sync_all()).with_context(writing)?;
-    let (on, manifest) = (case.incident.id.clone(), Some(bundle.manifest.clone()));
-    let told = match &args.place.ledger {
-        // Nobody to write it down: only a file is read.
-        Some(_) => false,
-        None => {
-            let annotation = Annotation { on, what: Mark::Exported, text: None, manifest };
-            order(&args.place, Order::Annotate(annotation))
-                .context("the evidence is written, but nobody noted that")?;
-            true
-        }
-    };
-    if args.place.json {
-        let all = json!({
-            "file": args.output,
-            "manifest": bundle.manifest,
-            "records": bundle.records,
-            "unsealed_records": bundle.unsealed,
-            "truncated": bundle.truncated,
-            "audited": told,
-        });
-        writeln!(out, "{all}")?;
-        return Ok(());
-    }
-    writeln!(out, "{}: {} records", printable(&args.output.display().to_string()), bundle.records)?;
-    writeln!(out, "hash of its manifest {}", bundle.manifest)?;
-    if bundle.unsealed > 0 {
-        let what = "no block of the ledger seals them yet: a change of these would not be told";
-        writeln!(out, "{} of them are too new: {what}", bundle.unsealed)?;
-    }
-    if bundle.truncated {
-        writeln!(out, "There are more records than fit: the oldest are left out.")?;
-    }
-    if !told {
-        writeln!(out, "Nothing was written into the ledger about it: keep the hash elsewhere.")?;
-    }
-    Ok(())
-}
-
-fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
-    let size = fs::metadata(&args.file).with_context(|| format!("opening {}", args.file.display()))?.len();
-    ensure!(size <= evidence::MAX_ARCHIVE as u64, "the archive is larger than any that this program makes");
-    let archive = fs::read(&args.file).with_context(|| format!("reading {}", args.file.display()))?;
-    let reader = args.ledger.as_deref().map(Reader::open).transpose()?;
-    let checked = evidence::verify(&archive, reader.as_ref())?;
-    let holds = checked.faults.is_empty();
-    if args.json {
-        writeln!(out, "{}", json!({ "holds": holds, "checked": checked }))?;
-        return Ok(holds);
-    }
-    tell(&checked, out)?;
-    Ok(holds)
-}
-
-fn tell(checked: &Checked, out: &mut impl Write) -> Result<()> {
-    for fault in &checked.faults {
-        writeln!(out, "DOES NOT HOLD: {}", printable(fault))?;
-    }
-    if checked.faults.is_empty() {
-        writeln!(out, "holds: incident {}, {} files", printable(&checked.incident), checked.files.len())?;
-    }
-    if !checked.manifest.is_empty() {
-        writeln!(out, "hash of its manifest {}", checked.manifest)?;
-    }
-    match (checked.blocks_in_ledger, checked.is_told) {
-        (Some(found), Some(told)) => {
-            writeln!(out, "{found} of {} blocks are in the ledger", checked.blocks)?;
-            if let Some(records) = checked.records_in_ledger {
-                writeln!(
-                    out,
-                    "{records} records are there as they are here; what it forgot, and sums that grew, cannot be compared"
-                )?;
-            }
-            let told =
-                if told { "tells that it was taken out" } else { "does not tell that it was taken out" };
-            writeln!(out, "the ledger {told}")?;
-        }
-        (_, _) => writeln!(out, "its {} blocks were not looked for: --ledger FILE", checked.blocks)?,
-    }
-    Ok(())
-}
-
 /// Runs `cofferdam hunt`.
 pub(crate) fn hunt(args: &HuntArgs, out: &mut impl Write) -> Result<()> {
     let indicator = Indicator::read(&args.indicator)?;
@@ -474,27 +347,4 @@ pub(crate) fn hunt(args: &HuntArgs, out: &mut impl Write) -> Result<()> {
         args.rows.note("There may be more: not everything was looked at.", out)?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn checked_evidence_says_how_many_of_its_records_the_ledger_has() {
-        let said = |checked: &Checked| {
-            let mut out = Vec::new();
-            tell(checked, &mut out).unwrap();
-            String::from_utf8(out).unwrap()
-        };
-        let alone = Checked { incident: "3f2a9c".to_owned(), blocks: 2, ..Checked::default() };
-        let compared = Checked {
-            blocks_in_ledger: Some(2),
-            records_in_ledger: Some(41),
-            is_told: Some(true),
-            ..alone.clone()
-        };
-        assert!(said(&compared).contains("\n41 records are there as they are here;"), "{}", said(&compared));
-        assert!(!said(&alone).contains("records are there"), "{}", said(&alone));
-    }
 }

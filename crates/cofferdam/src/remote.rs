@@ -13,7 +13,7 @@ pub(crate) use list::{Kept, Seen, Sought, is_end, whole};
 pub(crate) use store::{Question, segment};
 
 use crate::plain::printable;
-use answer::{Event, Whole, events, is_stream, over};
+use answer::{ANSWER, Event, Whole, events, is_stream, over};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use http_body_util::{BodyExt, Full};
@@ -130,14 +130,26 @@ impl Remote {
     /// # Errors
     /// The API refuses it, or does not answer.
     pub(crate) fn ask(&self, method: &Method, path: &str, order: Option<&Value>) -> Result<Value> {
+        self.whole(method, path, order, ANSWER)?.judged(&self.name())
+    }
+
+    /// Asks for a file of this media type below `/api/v1`, of at most so many bytes.
+    ///
+    /// # Errors
+    /// As [`Self::ask`], or it is longer.
+    pub(crate) fn file(&self, path: &str, kind: &str, most: usize) -> Result<Bytes> {
+        self.whole(&Method::GET, path, None, most)?.file(kind, &self.name())
+    }
+
+    fn whole(&self, method: &Method, path: &str, order: Option<&Value>, most: usize) -> Result<Whole> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // A timer begins within the runtime that runs it, or panics.
         let asking = async {
             let Answering { response, _sender } = self.begin(method, path, order).await?;
-            Whole::of(response, &self.name()).await
+            Whole::of(response, most, &self.name()).await
         };
         let asked = runtime.block_on(async { tokio::time::timeout(PATIENCE, asking).await });
-        asked.map_err(|_| self.silent(PATIENCE))??.judged(&self.name())
+        asked.map_err(|_| self.silent(PATIENCE))?
     }
 
     /// Asks for something below `/api/v1` whose form is known.
@@ -163,7 +175,7 @@ impl Remote {
             let begun = tokio::time::timeout(PATIENCE, self.begin(&Method::GET, path, None)).await;
             let Answering { response, _sender } = begun.map_err(|_| self.silent(PATIENCE))??;
             if !is_stream(&response) {
-                let whole = tokio::time::timeout(PATIENCE, Whole::of(response, &self.name())).await;
+                let whole = tokio::time::timeout(PATIENCE, Whole::of(response, ANSWER, &self.name())).await;
                 return whole.map_err(|_| self.silent(PATIENCE))??.no_events(&self.name());
             }
             let mut body = response.into_body();

@@ -70,10 +70,16 @@ impl Live for Nothing {
 
 impl Actions for Nothing {
     fn change(&self, _: &Who, change: Change) -> Result<Value, NotDone> {
-        let Change::Close { incident, text } = change else {
-            return Err(NotDone::Unavailable("nothing is done here".to_owned()));
-        };
-        Ok(json!({ "id": incident, "notes": [{ "text": text }] }))
+        match change {
+            Change::Close { incident, text } => Ok(json!({ "id": incident, "notes": [{ "text": text }] })),
+            Change::Export { .. } => Ok(json!({})),
+            Change::AcknowledgeFinding { .. }
+            | Change::Note { .. }
+            | Change::Acknowledge { .. }
+            | Change::Reopen { .. }
+            | Change::Contain { .. }
+            | Change::Release { .. } => Err(NotDone::Unavailable("nothing is done here".to_owned())),
+        }
     }
 
     fn seal(&self) {}
@@ -162,6 +168,7 @@ impl World {
     /// The same of the ledger's file.
     fn local(&self, words: &str) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cofferdam"));
+        command.current_dir(self.folder.path());
         let output = command.args(words.split_whitespace()).arg("--ledger").arg(&self.path).output().unwrap();
         assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -331,6 +338,16 @@ fn an_incident_is_told_the_same_and_found_by_the_beginning_of_its_id() {
     assert!(code == Some(2) && problem.contains("403"), "a viewer closes nothing: {problem}");
     let (code, _, problem) = acted(&format!("incident note {begin} seen"), "acting");
     assert!(code == Some(2) && problem.contains("nothing is done here"), "{problem}");
+
+    let take = format!("incident evidence {begin} -o taken.tar");
+    let (code, _, problem) = acted(&take, "good");
+    assert!(code == Some(2) && problem.contains("403"), "a viewer takes nothing out: {problem}");
+    let (code, said, problem) = acted(&take, "acting");
+    assert!(code == Some(0) && said.contains(" records\nhash of its manifest "), "{said} {problem}");
+    let (code, _, problem) = acted(&take, "acting");
+    assert!(code == Some(2) && problem.contains("it is there already"), "{problem}");
+    let verified = world.local("incident verify taken.tar");
+    assert!(verified.starts_with(&format!("holds: incident {id}, 5 files\n")), "{verified}");
 }
 
 #[test]

@@ -117,6 +117,7 @@ fn what_is_no_answer_to_it_is_told_with_the_way_out_and_steers_no_terminal() {
         ("incident show a", "200 OK", "null", "this version of the program"),
         ("incident contain a --for 1h --yes", "200 OK", "{}", "this version of the program"),
         ("incident release ai/Job/train", "200 OK", "<html>", "what is no JSON"),
+        ("incident evidence a -o a.tar", "200 OK", "<html>", "what is no JSON"),
         ("hunt a.example", "200 OK", "{}", "this version of the program"),
         ("status", "200 OK", "<html>", "what is no JSON"),
         ("shadow", "200 OK", "{}", "this version of the program"),

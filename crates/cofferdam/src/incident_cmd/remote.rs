@@ -1,10 +1,12 @@
 //! Incidents asked for at an API over HTTP, and what is done about them there.
 
 use super::{HuntArgs, ListArgs};
+use crate::plain::printable;
 use crate::remote::{Question, Remote, segment};
 use crate::respond::Mark;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use hyper::Method;
+use incident::evidence::{Bundle, MAX_ARCHIVE};
 use incident::{Hunt, Incident, State, Story};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -96,6 +98,21 @@ impl Remote {
         let told = done.get("id").and_then(Value::as_str);
         ensure!(told.is_some(), "{} does not say that it was written down", self.name());
         Ok(id)
+    }
+
+    /// The evidence of an incident. Who takes it is written down there before it is given away.
+    ///
+    /// # Errors
+    /// There is no such incident, or what comes is not as its manifest says.
+    pub(super) fn evidence(&self, id: &str) -> Result<Bundle> {
+        let (id, _) = self.incident(Some(id), None)?;
+        let path = format!("/incidents/{}/evidence", segment(&id));
+        let archive = self.file(&path, "application/x-tar", MAX_ARCHIVE)?;
+        Bundle::read(archive.into()).map_err(|faulty| {
+            // It repeats what the archive has.
+            let faulty = printable(&faulty.to_string());
+            anyhow!("the evidence that {} gives does not hold: {faulty}", self.name())
+        })
     }
 
     /// Where an indicator was seen.

@@ -1,4 +1,4 @@
-//! What an API answers: the whole of it as JSON, or events as they come.
+//! What an API answers: the whole of it as JSON or as a file, or events as they come.
 //!
 //! Enters: bytes. Leaves: values, or why there are none. Guarantees: what is not what an API answers is an error that says what it is,
 //! and is never taken for an answer that says nothing; nothing of it can steer the terminal. Does not: know what the values mean.
@@ -11,8 +11,8 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 
-/// Most bytes of an answer.
-const ANSWER: usize = 64 << 20;
+/// Most bytes of an answer in JSON.
+pub(super) const ANSWER: usize = 64 << 20;
 /// Bytes of what is no answer that are shown.
 const SHOWN: usize = 80;
 /// Of what type a stream is.
@@ -32,12 +32,12 @@ impl Whole {
     /// Waits for all of it.
     ///
     /// # Errors
-    /// It breaks off, or is too long.
-    pub(super) async fn of(response: Response<Incoming>, from: &str) -> Result<Self> {
+    /// It breaks off, or has more than so many bytes.
+    pub(super) async fn of(response: Response<Incoming>, most: usize, from: &str) -> Result<Self> {
         let (status, headers) = (response.status(), response.headers());
         let wait = headers.get(RETRY_AFTER).and_then(|it| it.to_str().ok()?.parse().ok());
         let kind = kind(headers);
-        let body = Limited::new(response.into_body(), ANSWER).collect().await;
+        let body = Limited::new(response.into_body(), most).collect().await;
         let body =
             body.map_err(|error| anyhow!(error).context(format!("the answer of {from} did not come whole")))?;
         Ok(Self { status, wait, kind, body: body.to_bytes() })
@@ -67,6 +67,18 @@ impl Whole {
             (_, None) => String::new(),
         };
         bail!("{from} answers {status}: {why}{out}")
+    }
+
+    /// The file of this media type that was asked for.
+    ///
+    /// # Errors
+    /// The API refuses it, or this is none.
+    pub(super) fn file(self, kind: &str, from: &str) -> Result<Bytes> {
+        if self.status.is_success() && self.kind == kind {
+            return Ok(self.body);
+        }
+        self.judged(from)?;
+        bail!("{from} answers {} with {}, where a file ({kind}) was asked for", self.status, self.shown())
     }
 
     /// Where events were asked for.
