@@ -5,8 +5,8 @@ use crate::problem::Problem;
 use crate::query::{Parameter, ParameterKind, decode};
 use crate::shape::fleet::Fleet;
 use crate::shape::incident::{
-    ContainOrder, Containment, Finding, Hunt, Incident, IncidentWhole, LogIn, Me, ReleaseOrder, Released,
-    Words,
+    ContainOrder, Containment, Finding, Hunt, Incident, IncidentWhole, Incidents, LogIn, Me, ReleaseOrder,
+    Released, Words,
 };
 use crate::shape::live::{ManifestAnswer, Policies, Status};
 use crate::shape::records::{Edges, Graph, Hints, Record, Series, SumAnswer, Usage, Why};
@@ -427,14 +427,15 @@ pub(crate) fn routes() -> Vec<Route> {
                     text("q", "Part of title, workloads, destinations or detectors, in either case"),
                     SINCE,
                     UNTIL,
+                    limit(10_000, "At most so many [1000]"),
                 ]
             },
-            Json(SchemaGenerator::subschema_for::<List<Incident>>),
+            Json(SchemaGenerator::subschema_for::<Incidents>),
             Ledger(incidents::list),
         ),
         get(
             "/incidents/{id}",
-            "All about one of them",
+            "All about one of them, by its id or as much of it as no other begins with",
             &[],
             Json(SchemaGenerator::subschema_for::<IncidentWhole>),
             Ledger(incidents::one),
@@ -485,7 +486,7 @@ pub(crate) fn routes() -> Vec<Route> {
             role: Some(Role::Operator),
             ..get(
                 "/incidents/{id}/evidence",
-                "A sealed bundle of all about it; taking it is audited",
+                "A sealed bundle of all about it, named as for GET; taking it is audited",
                 &[],
                 Other("application/x-tar"),
                 Ledger(incidents::evidence),

@@ -1,9 +1,10 @@
 //! `cofferdam incident` and `cofferdam hunt`: what happened together, and what is done about it.
 //!
-//! Enters: a ledger's file, the socket of the running `up` or agent, or for containments an API over HTTP. Leaves: lines, JSON, or an archive of evidence.
+//! Enters: a ledger's file, the socket of the running `up` or agent, or an API over HTTP. Leaves: lines, JSON, or an archive of evidence.
 //! Guarantees: as [`crate::ledger_cmd`]; whatever changes something goes through the running process, which writes down who
 //! asked. Does not: change a ledger itself.
 
+mod archive;
 mod remote;
 mod respond;
 mod show;
@@ -16,17 +17,15 @@ use crate::remote::RemoteArgs;
 use crate::respond::{Annotation, Mark, Order};
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
-use ::ledger::{Match, Reader};
-use anyhow::{Context, Result, bail, ensure};
+use ::ledger::Match;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use archive::{EvidenceArgs, VerifyArgs};
 use clap::{Args, Subcommand, ValueEnum};
-use incident::evidence::Checked;
-use incident::{Case, Indicator, Of, Reach, Reachable, State, View, Within, evidence};
+use incident::{Case, Hunt, Incident, Indicator, Of, Reach, Reachable, State, Unclear, View, Within};
 use observe::Time;
 use respond::ContainArgs;
 use serde_json::{Value, json};
-use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// List, show, contain and hand on incidents.
@@ -56,7 +55,8 @@ pub(crate) enum IncidentCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam incident list --state open
-  cofferdam incident list --ledger /backup/ledger.db --json")]
+  cofferdam incident list --ledger /backup/ledger.db --json
+  cofferdam incident list --since 1d --api http://127.0.0.1:8080 --token token    those of a collector")]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     rows: Rows,
@@ -81,6 +81,8 @@ pub(crate) struct ListArgs {
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -109,6 +111,8 @@ pub(crate) struct OneArgs {
     id: String,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 /// Whom to let go.
@@ -134,6 +138,8 @@ pub(crate) struct NoteArgs {
     text: String,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 /// What to say of an incident.
@@ -146,38 +152,8 @@ pub(crate) struct MarkArgs {
     text: Option<String>,
     #[command(flatten)]
     place: Place,
-}
-
-/// Take out the evidence of an incident: one tar that tells whether anything in it was changed.
-#[derive(Args, Debug)]
-#[command(after_help = "Example:
-  cofferdam incident evidence 3f2a9c -o incident.tar
-
-It holds the incident, its findings and records as JSON lines, the same in OCSF, a page for people, and a manifest with the
-SHA-256 of each file and the blocks of the ledger that seal the records. Keep the manifest's hash elsewhere.")]
-pub(crate) struct EvidenceArgs {
-    /// Id of the incident
-    id: String,
-    /// The file to write; it must not be there yet
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
     #[command(flatten)]
-    place: Place,
-}
-
-/// Check evidence: whether any file in it was changed, and, with a ledger, whether its records were in it.
-///
-/// Exits with 1 where something does not hold.
-#[derive(Args, Debug)]
-pub(crate) struct VerifyArgs {
-    /// The archive
-    file: PathBuf,
-    /// The ledger that it was taken from
-    #[arg(long, value_name = "FILE")]
-    ledger: Option<PathBuf>,
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
+    remote: RemoteArgs,
 }
 
 /// Look back for a domain, address, workload, key, model, ...
@@ -189,6 +165,7 @@ pub(crate) struct VerifyArgs {
   cofferdam hunt key:9f86d081884c            part of a key's fingerprint
   cofferdam hunt model:gpt-4o
   cofferdam hunt rule:policy.yaml:7
+  cofferdam hunt evil.example --api http://127.0.0.1:8080 --token token    at a collector
 
 Keys, models and hashes are looked for in the newest 200,000 requests and findings.")]
 pub(crate) struct HuntArgs {
@@ -205,6 +182,8 @@ pub(crate) struct HuntArgs {
     /// Recorded by this node, in a ledger of several; with * at the end by all that begin so
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 /// Runs `cofferdam incident`. False: the answer is no.
@@ -215,14 +194,14 @@ pub(crate) fn run(command: &IncidentCommand, out: &mut impl Write) -> Result<boo
         IncidentCommand::Timeline(args) => show::timeline(args, out).map(|()| true),
         IncidentCommand::Contain(args) => respond::contain(args, out),
         IncidentCommand::Release(args) => respond::release(args, out),
-        IncidentCommand::Note(args) => mark(&args.place, &args.id, Mark::Note, Some(&args.text), out),
-        IncidentCommand::Acknowledge(args) => {
-            mark(&args.place, &args.id, Mark::Acknowledged, args.text.as_ref(), out)
+        IncidentCommand::Note(NoteArgs { id, text, place, remote }) => {
+            mark((place, remote), id, Mark::Note, Some(text), out)
         }
-        IncidentCommand::Close(args) => mark(&args.place, &args.id, Mark::Closed, args.text.as_ref(), out),
-        IncidentCommand::Reopen(args) => mark(&args.place, &args.id, Mark::Reopened, args.text.as_ref(), out),
-        IncidentCommand::Evidence(args) => take_out(args, out).map(|()| true),
-        IncidentCommand::Verify(args) => verify(args, out),
+        IncidentCommand::Acknowledge(args) => args.mark(Mark::Acknowledged, out),
+        IncidentCommand::Close(args) => args.mark(Mark::Closed, out),
+        IncidentCommand::Reopen(args) => args.mark(Mark::Reopened, out),
+        IncidentCommand::Evidence(args) => archive::take_out(args, out).map(|()| true),
+        IncidentCommand::Verify(args) => archive::verify(args, out),
     }
 }
 
@@ -230,7 +209,11 @@ fn now() -> Time {
     Time::from(SystemTime::now())
 }
 
-fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
+/// Those that are asked for, and whether older ones may be missing.
+fn listed(args: &ListArgs) -> Result<(Vec<Incident>, bool)> {
+    if let Some(remote) = args.remote.or_ledger(args.rows.place.ledger.as_deref())? {
+        return remote.incidents(args);
+    }
     let view = View::read(&args.rows.place.open()?, now())?;
     let state = args.state.map(State::from);
     let meant = |case: &&Case| {
@@ -241,10 +224,14 @@ fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
     let asked =
         Of { workload: args.workload.as_deref(), node: args.node.as_deref(), text: args.text.as_deref() };
     let cases = view.cases.iter().filter(meant).filter(|case| asked.is(case)).take(args.limit);
+    Ok((cases.map(|case| case.incident.clone()).collect(), view.truncated))
+}
+
+fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
+    let (incidents, is_truncated) = listed(args)?;
     let heads = ["ID", "SCORE", "SEVERITY", "STATE", "FIRST", "LAST", "WHAT"];
     let clock = args.rows.clock();
-    let cells = |case: &&Case| {
-        let incident = &case.incident;
+    let cells = |incident: &Incident| {
         [
             incident.id.clone(),
             incident.score.to_string(),
@@ -255,8 +242,8 @@ fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
             incident.title.clone(),
         ]
     };
-    args.rows.print(cases, heads, cells, |case| json!(case.incident), out)?;
-    if view.truncated {
+    args.rows.print(incidents, heads, cells, |incident| json!(incident), out)?;
+    if is_truncated {
         args.rows.note("Older findings were left out.", out)?;
     }
     Ok(())
@@ -264,17 +251,13 @@ fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
 
 /// The incident that is meant.
 fn find<'v>(view: &'v View, id: &str) -> Result<&'v Case> {
-    if let Some(case) = view.find(id) {
-        return Ok(case);
-    }
-    let mut begin = view.cases.iter().filter(|case| !id.is_empty() && case.incident.id.starts_with(id));
-    match (begin.next(), begin.next()) {
-        (Some(case), None) => Ok(case),
-        (Some(_), Some(_)) => bail!("several incidents begin with {}: give more of the id", printable(id)),
-        (None, _) => {
-            bail!("there is no incident {}: `cofferdam incident list` shows those there are", printable(id))
+    let id_shown = printable(id);
+    view.meant(id).map_err(|unclear| match unclear {
+        Unclear::Several => anyhow!("several incidents begin with {id_shown}: give more of the id"),
+        Unclear::Unknown => {
+            anyhow!("there is no incident {id_shown}: `cofferdam incident list` shows those there are")
         }
-    }
+    })
 }
 
 /// Gives one order to the running process.
@@ -302,124 +285,48 @@ impl Reach for Running<'_> {
     }
 }
 
-fn mark(place: &Place, id: &str, what: Mark, text: Option<&String>, out: &mut impl Write) -> Result<bool> {
-    let view = View::read(&place.open()?, now())?;
-    let on = find(&view, id)?.incident.id.clone();
-    let annotation = Annotation { on: on.clone(), what, text: text.cloned(), manifest: None };
-    let answer = order(place, Order::Annotate(annotation))?;
+impl MarkArgs {
+    fn mark(&self, what: Mark, out: &mut impl Write) -> Result<bool> {
+        mark((&self.place, &self.remote), &self.id, what, self.text.as_ref(), out)
+    }
+}
+
+fn mark(
+    (place, remote): (&Place, &RemoteArgs),
+    id: &str,
+    what: Mark,
+    text: Option<&String>,
+    out: &mut impl Write,
+) -> Result<bool> {
+    let (on, answer) = match remote.or_ledger(place.ledger.as_deref())? {
+        // It answers with the incident, which this command does not show.
+        Some(remote) => (remote.mark(id, what, text)?, json!({})),
+        None => {
+            let view = View::read(&place.open()?, now())?;
+            let on = find(&view, id)?.incident.id.clone();
+            let annotation = Annotation { on: on.clone(), what, text: text.cloned(), manifest: None };
+            (on, order(place, Order::Annotate(annotation))?)
+        }
+    };
     if place.json {
         writeln!(out, "{answer}")?;
     } else {
-        writeln!(out, "{on}: written down")?;
+        writeln!(out, "{}: written down", printable(&on))?;
     }
     Ok(true)
-}
-
-fn take_out(args: &EvidenceArgs, out: &mut impl Write) -> Result<()> {
-    if args.place.ledger.is_none() {
-        order(&args.place, Order::Seal).context("having the ledger sealed")?;
-    }
-    let reader = args.place.open()?;
-    let view = View::read(&reader, now())?;
-    let case = find(&view, &args.id)?;
-    let bundle = evidence::bundle(&reader, case, &Running(&args.place), env!("CARGO_PKG_VERSION"))?;
-    let writing = || format!("writing {}", args.output.display());
-    let mut file = fs::File::create_new(&args.output).with_context(writing)?;
-    file.write_all(&bundle.archive).and_then(|()| file.sync_all()).with_context(writing)?;
-    let (on, manifest) = (case.incident.id.clone(), Some(bundle.manifest.clone()));
-    let told = match &args.place.ledger {
-        // Nobody to write it down: only a file is read.
-        Some(_) => false,
-        None => {
-            let annotation = Annotation { on, what: Mark::Exported, text: None, manifest };
-            order(&args.place, Order::Annotate(annotation))
-                .context("the evidence is written, but nobody noted that")?;
-            true
-        }
-    };
-    if args.place.json {
-        let all = json!({
-            "file": args.output,
-            "manifest": bundle.manifest,
-            "records": bundle.records,
-            "unsealed_records": bundle.unsealed,
-            "truncated": bundle.truncated,
-            "audited": told,
-        });
-        writeln!(out, "{all}")?;
-        return Ok(());
-    }
-    let output = printable(&args.output.display().to_string());
-    writeln!(out, "{output}: {}", counted(bundle.records, "record"))?;
-    writeln!(out, "hash of its manifest {}", bundle.manifest)?;
-    if bundle.unsealed > 0 {
-        let what = "no block of the ledger seals them yet: a change of these would not be told";
-        writeln!(out, "{} of them are too new: {what}", bundle.unsealed)?;
-    }
-    if bundle.truncated {
-        writeln!(out, "There are more records than fit: the oldest are left out.")?;
-    }
-    if !told {
-        writeln!(out, "Nothing was written into the ledger about it: keep the hash elsewhere.")?;
-    }
-    Ok(())
-}
-
-fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
-    let size = fs::metadata(&args.file).with_context(|| format!("opening {}", args.file.display()))?.len();
-    ensure!(size <= evidence::MAX_ARCHIVE as u64, "the archive is larger than any that this program makes");
-    let archive = fs::read(&args.file).with_context(|| format!("reading {}", args.file.display()))?;
-    ensure!(
-        evidence::is_archive(&archive),
-        "{} is no archive: `cofferdam incident evidence INCIDENT -o FILE` makes one",
-        args.file.display()
-    );
-    let reader = args.ledger.as_deref().map(Reader::open).transpose()?;
-    let checked = evidence::verify(&archive, reader.as_ref())?;
-    let holds = checked.faults.is_empty();
-    if args.json {
-        writeln!(out, "{}", json!({ "holds": holds, "checked": checked }))?;
-        return Ok(holds);
-    }
-    tell(&checked, out)?;
-    Ok(holds)
-}
-
-fn tell(checked: &Checked, out: &mut impl Write) -> Result<()> {
-    for fault in &checked.faults {
-        writeln!(out, "DOES NOT HOLD: {}", printable(fault))?;
-    }
-    if checked.faults.is_empty() {
-        let files = counted(checked.files.len(), "file");
-        writeln!(out, "holds: incident {}, {files}", printable(&checked.incident))?;
-    }
-    if !checked.manifest.is_empty() {
-        writeln!(out, "hash of its manifest {}", checked.manifest)?;
-    }
-    match (checked.blocks_in_ledger, checked.is_told) {
-        (Some(found), Some(told)) => {
-            writeln!(out, "{found} of {} blocks are in the ledger", checked.blocks)?;
-            if let Some(records) = checked.records_in_ledger {
-                writeln!(
-                    out,
-                    "{records} records are there as they are here; what it forgot, and sums that grew, cannot be compared"
-                )?;
-            }
-            let told =
-                if told { "tells that it was taken out" } else { "does not tell that it was taken out" };
-            writeln!(out, "the ledger {told}")?;
-        }
-        (_, _) => writeln!(out, "its {} blocks were not looked for: --ledger FILE", checked.blocks)?,
-    }
-    Ok(())
 }
 
 /// Runs `cofferdam hunt`.
 pub(crate) fn hunt(args: &HuntArgs, out: &mut impl Write) -> Result<()> {
     let indicator = Indicator::read(&args.indicator)?;
-    let within =
-        Within { since: args.since, until: args.until, node: args.node.as_deref().map(Match::wanted) };
-    let found = incident::hunt(&args.rows.place.open()?, &indicator, &within)?;
+    let found: Hunt = match args.remote.or_ledger(args.rows.place.ledger.as_deref())? {
+        Some(remote) => remote.hunt(args)?,
+        None => {
+            let node = args.node.as_deref().map(Match::wanted);
+            let within = Within { since: args.since, until: args.until, node };
+            incident::hunt(&args.rows.place.open()?, &indicator, &within)?
+        }
+    };
     if matches!(args.rows.output(), Output::Json | Output::Jsonl) {
         writeln!(out, "{}", json!(found))?;
         return Ok(());
@@ -440,27 +347,4 @@ pub(crate) fn hunt(args: &HuntArgs, out: &mut impl Write) -> Result<()> {
         args.rows.note("There may be more: not everything was looked at.", out)?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn checked_evidence_says_how_many_of_its_records_the_ledger_has() {
-        let said = |checked: &Checked| {
-            let mut out = Vec::new();
-            tell(checked, &mut out).unwrap();
-            String::from_utf8(out).unwrap()
-        };
-        let alone = Checked { incident: "3f2a9c".to_owned(), blocks: 2, ..Checked::default() };
-        let compared = Checked {
-            blocks_in_ledger: Some(2),
-            records_in_ledger: Some(41),
-            is_told: Some(true),
-            ..alone.clone()
-        };
-        assert!(said(&compared).contains("\n41 records are there as they are here;"), "{}", said(&compared));
-        assert!(!said(&alone).contains("records are there"), "{}", said(&alone));
-    }
 }

@@ -1,39 +1,39 @@
 //! An HTTP API, asked what it knows, or told to do something: that of a collector, or of an `up` or agent elsewhere.
 //!
 //! Enters: where the API is, and a token for it. Leaves: what it answers. Guarantees: a token passes in clear only to this machine;
-//! each question has an end. Does not: keep the token, follow redirects, or ask by way of a proxy that the environment names.
+//! each question has an end; what is not the API's answer is an error. Does not: keep the token, follow redirects, or ask by way of a
+//! proxy that the environment names.
 
+mod answer;
 mod list;
 mod store;
+mod trust;
 
 pub(crate) use list::{Kept, Seen, Sought, is_end, whole};
+pub(crate) use store::{Question, segment};
 
 use crate::plain::printable;
-use anyhow::{Context, Result, bail, ensure};
+use answer::{ANSWER, Event, Whole, events, is_stream, over};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use trust::Trust;
 
 /// How long one question may take: a containment is waited for until nodes have it.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Most bytes of an answer.
-const ANSWER: usize = 64 << 20;
 /// Most bytes of one event of a stream.
 const EVENT: usize = 16 << 20;
 /// How long a stream may say nothing: it says every 15 seconds that there is nothing.
@@ -48,8 +48,8 @@ pub(crate) struct RemoteArgs {
     /// File with a token for it: that beside its ledger, or one of the cluster (kubectl create token)
     #[arg(long, value_name = "FILE", requires = "api")]
     token: Option<PathBuf>,
-    /// Certificates (PEM) by which its server is known; needed for https
-    #[arg(long, value_name = "FILE", requires = "api")]
+    /// Certificates (PEM) of the authorities by which its server is known over https, instead of the system's
+    #[arg(long, visible_alias = "api-ca", value_name = "FILE", requires = "api")]
     authority: Option<PathBuf>,
 }
 
@@ -69,11 +69,13 @@ impl RemoteArgs {
         let has_user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
         ensure!(!has_user, "--api: the URL names a user: leave that out, a token is all that is shown");
         let (tls, default) = match (url.scheme_str(), &self.authority) {
-            (Some("https"), Some(file)) => (Some(trusting(file)?), 443),
-            (Some("https"), None) => {
-                bail!("--api {url}: name the certificates that its server is known by: --authority FILE")
+            (Some("https"), file) => (Some(Trust::of(file.as_deref())?), 443),
+            (Some("http"), Some(_)) => {
+                bail!(
+                    "--api {url}: nobody shows a certificate in clear: write https://, or leave out --authority"
+                )
             }
-            (Some("http"), _) => {
+            (Some("http"), None) => {
                 let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback());
                 ensure!(
                     is_here,
@@ -107,42 +109,13 @@ impl RemoteArgs {
     }
 }
 
-fn trusting(file: &Path) -> Result<Arc<ClientConfig>> {
-    let reading = || format!("--authority {}", file.display());
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file).with_context(reading)? {
-        roots.add(certificate.with_context(reading)?).with_context(reading)?;
-    }
-    ensure!(!roots.is_empty(), "--authority {}: there is no certificate in it", file.display());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
-}
-
 /// One API.
 #[derive(Debug)]
 pub(crate) struct Remote {
     host: String,
     port: u16,
     token: HeaderValue,
-    tls: Option<Arc<ClientConfig>>,
-}
-
-/// What a stream says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Event {
-    /// Of what kind it is.
-    pub(crate) name: String,
-    /// What comes with it.
-    pub(crate) data: Value,
-}
-
-/// An answer with its body.
-struct Whole {
-    status: StatusCode,
-    /// Seconds after which to ask again, if it says so.
-    wait: Option<u64>,
-    body: Bytes,
+    tls: Option<Trust>,
 }
 
 /// An answer whose body is still to come, and the connection that it comes by.
@@ -157,14 +130,39 @@ impl Remote {
     /// # Errors
     /// The API refuses it, or does not answer.
     pub(crate) fn ask(&self, method: &Method, path: &str, order: Option<&Value>) -> Result<Value> {
+        self.whole(method, path, order, ANSWER)?.judged(&self.name())
+    }
+
+    /// Asks for a file of this media type below `/api/v1`, of at most so many bytes.
+    ///
+    /// # Errors
+    /// As [`Self::ask`], or it is longer.
+    pub(crate) fn file(&self, path: &str, kind: &str, most: usize) -> Result<Bytes> {
+        self.whole(&Method::GET, path, None, most)?.file(kind, &self.name())
+    }
+
+    fn whole(&self, method: &Method, path: &str, order: Option<&Value>, most: usize) -> Result<Whole> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // A timer begins within the runtime that runs it, or panics.
         let asking = async {
             let Answering { response, _sender } = self.begin(method, path, order).await?;
-            self.whole(response).await
+            Whole::of(response, most, &self.name()).await
         };
         let asked = runtime.block_on(async { tokio::time::timeout(PATIENCE, asking).await });
-        self.judged(&asked.map_err(|_| self.silent(PATIENCE))??)
+        asked.map_err(|_| self.silent(PATIENCE))?
+    }
+
+    /// Asks for something below `/api/v1` whose form is known.
+    ///
+    /// # Errors
+    /// As [`Self::ask`], or it has another form.
+    pub(crate) fn told<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let answer = self.ask(&Method::GET, path, None)?;
+        serde_json::from_value(answer).map_err(|error| {
+            // It repeats what the answer has.
+            let error = printable(&error.to_string());
+            anyhow!("the answer of {} is not what this version of the program expects: {error}", self.name())
+        })
     }
 
     /// Shows what a stream below `/api/v1` says, until `see` fails or the stream ends.
@@ -176,20 +174,20 @@ impl Remote {
         runtime.block_on(async {
             let begun = tokio::time::timeout(PATIENCE, self.begin(&Method::GET, path, None)).await;
             let Answering { response, _sender } = begun.map_err(|_| self.silent(PATIENCE))??;
-            if !response.status().is_success() {
-                let whole = tokio::time::timeout(PATIENCE, self.whole(response)).await;
-                return self.judged(&whole.map_err(|_| self.silent(PATIENCE))??).map(drop);
+            if !is_stream(&response) {
+                let whole = tokio::time::timeout(PATIENCE, Whole::of(response, ANSWER, &self.name())).await;
+                return whole.map_err(|_| self.silent(PATIENCE))??.no_events(&self.name());
             }
             let mut body = response.into_body();
             let mut waiting = Vec::new();
             loop {
                 let frame = tokio::time::timeout(SILENCE, body.frame()).await;
                 let frame = frame.map_err(|_| self.silent(SILENCE))?;
-                let frame = frame.with_context(|| format!("{} ended what it told", self.name()))?;
+                let Some(frame) = frame else { return over(&waiting, &self.name()) };
                 if let Ok(bytes) = frame.with_context(|| format!("following {}", self.name()))?.into_data() {
                     waiting.extend_from_slice(&bytes);
                 }
-                for event in events(&mut waiting) {
+                for event in events(&mut waiting).with_context(|| format!("following {}", self.name()))? {
                     see(event)?;
                 }
                 ensure!(waiting.len() <= EVENT, "{}: an event is longer than {EVENT} bytes", self.name());
@@ -199,35 +197,6 @@ impl Remote {
 
     fn silent(&self, lasts: Duration) -> anyhow::Error {
         anyhow::anyhow!("{}: no answer within {} s", self.name(), lasts.as_secs())
-    }
-
-    fn judged(&self, Whole { status, wait, body }: &Whole) -> Result<Value> {
-        let read: Value = serde_json::from_slice(body).unwrap_or_default();
-        if status.is_success() {
-            return Ok(read);
-        }
-        let why = match read.get("detail").and_then(Value::as_str) {
-            Some(why) => printable(why),
-            None if status.is_redirection() => {
-                "it sends elsewhere, and no token follows: name the API's own address".to_owned()
-            }
-            None => "it says no more: is it the API of Cofferdam, and of this version?".to_owned(),
-        };
-        let out = match (*status, wait) {
-            (StatusCode::UNAUTHORIZED, _) => "; name a file with a token of this API with --token".to_owned(),
-            (_, Some(seconds)) => format!("; try again in {seconds} s"),
-            (_, None) => String::new(),
-        };
-        bail!("{} answers {status}: {why}{out}", self.name())
-    }
-
-    async fn whole(&self, response: Response<Incoming>) -> Result<Whole> {
-        let status = response.status();
-        let wait = response.headers().get(RETRY_AFTER).and_then(|it| it.to_str().ok()?.parse().ok());
-        match Limited::new(response.into_body(), ANSWER).collect().await {
-            Ok(body) => Ok(Whole { status, wait, body: body.to_bytes() }),
-            Err(error) => bail!("the answer of {}: {error}", self.name()),
-        }
     }
 
     async fn begin(&self, method: &Method, path: &str, order: Option<&Value>) -> Result<Answering> {
@@ -243,15 +212,21 @@ impl Remote {
         headers.insert(HOST, HeaderValue::from_str(&self.name())?);
         headers.insert(AUTHORIZATION, self.token.clone());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        match &self.tls {
+        let asked = match &self.tls {
             None => answering(stream, request).await,
-            Some(config) => {
-                let name = ServerName::try_from(self.host.clone())?;
-                let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
-                answering(stream.with_context(connecting)?, request).await
+            Some(trust) => {
+                let stream = trust.connect(&self.host, stream).await.with_context(connecting)?;
+                answering(stream, request).await
             }
-        }
-        .with_context(|| format!("asking {}", self.name()))
+        };
+        asked.map_err(|error| self.unanswered(error)).with_context(|| format!("asking {}", self.name()))
+    }
+
+    /// A server of TLS answers what comes in clear with an alert, or not at all.
+    fn unanswered(&self, error: hyper::Error) -> anyhow::Error {
+        let what = if error.is_parse() { "what comes is no HTTP" } else { "no answer came" };
+        let out = if self.tls.is_none() { ": if it speaks TLS there, write https://" } else { "" };
+        anyhow::Error::new(error).context(format!("{what}{out}"))
     }
 
     /// Those that are tried, one after the other: a name may lead to more than it listens at. In clear, whatever a name leads to, none but
@@ -270,7 +245,7 @@ impl Remote {
     }
 }
 
-async fn answering<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answering>
+async fn answering<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answering, hyper::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -281,29 +256,9 @@ where
     Ok(Answering { response, _sender: sender })
 }
 
-/// Takes the events that are whole out of what came (WHATWG HTML, "Server-sent events", as the API writes them).
-fn events(waiting: &mut Vec<u8>) -> Vec<Event> {
-    let mut found = Vec::new();
-    while let Some(end) = waiting.windows(2).position(|it| it == b"\n\n") {
-        let rest = waiting.split_off(end + 2);
-        let text = std::mem::replace(waiting, rest);
-        let mut event = Event::default();
-        for line in String::from_utf8_lossy(&text).lines() {
-            match line.split_once(": ") {
-                Some(("event", name)) => name.clone_into(&mut event.name),
-                Some(("data", data)) => event.data = serde_json::from_str(data).unwrap_or_default(),
-                Some(_) | None => {}
-            }
-        }
-        found.push(event);
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn args(api: &str, authority: bool) -> (tempfile::TempDir, Result<Option<Remote>>) {
         let folder = tempfile::tempdir().unwrap();
@@ -316,29 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn events_come_whole_however_they_are_cut_on_the_way() {
-        let text = "event: lost\ndata: {\"records\":3}\n\nevent: record\nid: 7\ndata: {\"number\":7}\n\nevent: ping\ndata: {}\n\n";
-        let expected =
-            [("lost", json!({"records": 3})), ("record", json!({"number": 7})), ("ping", json!({}))]
-                .map(|(name, data)| Event { name: name.to_owned(), data });
-        for cut in 1..text.len() {
-            let (mut waiting, mut found) = (Vec::new(), Vec::new());
-            for bytes in text.as_bytes().chunks(cut) {
-                waiting.extend_from_slice(bytes);
-                found.extend(events(&mut waiting));
-            }
-            assert_eq!((found.as_slice(), waiting.len()), (&expected[..], 0), "{cut}");
-        }
-    }
-
-    #[test]
     fn a_token_passes_in_clear_only_to_this_machine() {
         for api in ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:8080/"] {
             assert!(args(api, false).1.unwrap().is_some(), "{api}");
         }
         for (api, says) in [
             ("http://10.0.0.1:8080", "in clear"),
-            ("https://10.0.0.1:8080", "--authority"),
             ("ftp://127.0.0.1", "https://HOST:PORT"),
             ("http://127.0.0.1:8080/api/v1", "only scheme, host and port"),
             ("http://ada:secret@127.0.0.1:8080", "names a user"),
@@ -347,6 +285,7 @@ mod tests {
             assert!(error.contains(says), "{api}: {error}");
         }
         assert!(args("https://10.0.0.1:8080", true).1.err().unwrap().to_string().contains("none.crt"));
+        assert!(args("http://127.0.0.1:8080", true).1.err().unwrap().to_string().contains("write https://"));
     }
 
     #[test]

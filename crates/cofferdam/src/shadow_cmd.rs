@@ -1,17 +1,19 @@
 //! `cofferdam shadow`: how a candidate differs from what is enforced, on the traffic that there was.
 //!
-//! Enters: nothing. Leaves: counts and each difference, would-be denials first, for people or as JSON. Exit code 1 where
-//! nothing is judged by a candidate, or it would have denied something that was allowed.
+//! Enters: nothing; it asks the local socket, or an API over HTTP. Leaves: counts and each difference, would-be denials first, for
+//! people or as JSON. Exit code 1 where nothing is judged by a candidate, or it would have denied something that was allowed.
 //! Guarantees: text from records cannot steer the terminal. Does not: judge.
 
 use crate::flows::Table;
 use crate::plain::printable;
+use crate::remote::{Remote, RemoteArgs};
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
 use crate::up::shadow::{Seen, ShadowStatus};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use policy::Verdict;
+use serde::Deserialize;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -22,6 +24,7 @@ use std::path::PathBuf;
   cofferdam shadow
   cofferdam shadow --json | jq '.differences[] | select(.verdict == \"deny\")'
   cofferdam flows --shadow-differs
+  cofferdam shadow --api http://127.0.0.1:8080 --token token    of an `up` elsewhere: at most 200 differences
 
 Exits with 1 when something that was allowed would have been denied, and when nothing is judged by a candidate.
 Counts begin anew when the candidate is written anew. Times are UTC.")]
@@ -32,14 +35,25 @@ pub(crate) struct ShadowArgs {
     /// Local socket of the running `up`
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+/// What an API says of policies, as far as it is about a candidate.
+#[derive(Deserialize)]
+struct Policies {
+    /// Of the policy in force. An answer without it is another one.
+    #[serde(rename = "generation")]
+    _generation: u64,
+    /// In the form that the local socket has, too.
+    shadow: Option<ShadowStatus>,
 }
 
 /// Runs the command; whether nothing that was allowed would have been denied.
 pub(crate) fn run(args: &ShadowArgs, out: &mut impl Write) -> Result<bool> {
-    let answer = ask(args.socket.as_deref(), &Request::Shadow {})?.next().context("no answer")??;
-    let Answer::Shadow(shadow) = answer else { bail!("the answer is not about a candidate") };
-    let Some(shadow) = shadow else {
-        bail!("nothing is judged by a candidate; say which with `cofferdam up --shadow PATH`")
+    let shadow = match args.remote.remote()? {
+        Some(remote) => elsewhere(&remote)?,
+        None => here(args)?,
     };
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&shadow)?)?;
@@ -47,6 +61,24 @@ pub(crate) fn run(args: &ShadowArgs, out: &mut impl Write) -> Result<bool> {
         print(&shadow, out)?;
     }
     Ok(shadow.problem.is_none() && shadow.would_deny == 0)
+}
+
+fn here(args: &ShadowArgs) -> Result<ShadowStatus> {
+    let answer = ask(args.socket.as_deref(), &Request::Shadow {})?.next().context("no answer")??;
+    let Answer::Shadow(shadow) = answer else { bail!("the answer is not about a candidate") };
+    let shadow = shadow.map(|shadow| *shadow);
+    shadow.context("nothing is judged by a candidate; say which with `cofferdam up --shadow PATH`")
+}
+
+fn elsewhere(remote: &Remote) -> Result<ShadowStatus> {
+    let Policies { shadow, .. } = remote.told("/policies")?;
+    shadow.with_context(|| {
+        format!(
+            "nothing is judged by a candidate at {}: ask an `up` that has --shadow. A collector judges by none; a cluster of a \
+             fleet writes what its candidate would do into the status of its ManagedCluster",
+            remote.name()
+        )
+    })
 }
 
 fn print(shadow: &ShadowStatus, out: &mut impl Write) -> Result<()> {

@@ -1,12 +1,15 @@
 //! `cofferdam status`: what is enforced, what is not and why, and what was lost.
 //!
-//! Enters: nothing. Leaves: the status of a running `up`, for people or as JSON.
+//! Enters: nothing. Leaves: the status of a running `up`, or what an API over HTTP tells of it, for people or as JSON.
 //! Guarantees: a problem is never below the fold: what is not enforced comes first. Exit code 1 when anything
 //! that was written is not in force.
 //! Does not: fix anything.
 
+mod remote;
+
 use crate::flows::bytes;
 use crate::plain::{counted, printable};
+use crate::remote::RemoteArgs;
 use crate::shadow_cmd::summary;
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, GatewayStatus, Mode, NodeStatus, Outcome, Request, Status, Used};
@@ -27,8 +30,10 @@ const MOST_BUDGETS: usize = 10;
 #[command(after_help = "Examples:
   cofferdam status
   cofferdam status --json | jq .nodes
+  cofferdam status --api http://127.0.0.1:8080 --token token    of a collector: who sends to it, and who is silent
 
-Exits with 1 when something that was written is not in force.")]
+Exits with 1 when something that was written is not in force; with --api also when a part, or a sender, does not do its work.
+With --api the answer has what the API tells, as GET /api/v1/status.")]
 pub(crate) struct StatusArgs {
     /// One JSON object
     #[arg(long)]
@@ -36,10 +41,15 @@ pub(crate) struct StatusArgs {
     /// Local socket of the running `up`
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 /// Runs the command; whether everything that was written is in force.
 pub(crate) fn run(args: &StatusArgs, out: &mut impl Write) -> Result<bool> {
+    if let Some(remote) = args.remote.remote()? {
+        return remote::run(&remote, args.json, out);
+    }
     let answer = ask(args.socket.as_deref(), &Request::Status {})?.next().context("no answer")??;
     let Answer::Status(status) = answer else { bail!("the answer is not a status") };
     if args.json {

@@ -54,6 +54,8 @@ mod netns_up_lab;
 mod program;
 mod reference;
 mod remote;
+mod remote_answers;
+mod remote_tls;
 mod secrets;
 mod verify;
 mod whole;

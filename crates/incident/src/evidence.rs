@@ -45,6 +45,26 @@ pub struct Bundle {
     pub truncated: bool,
 }
 
+/// An archive is not what its manifest says, or has none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct Faulty(pub Vec<String>);
+
+impl Bundle {
+    /// Takes an archive that somebody else made, checked by itself.
+    ///
+    /// # Errors
+    /// Something in it is not as its manifest says.
+    pub fn read(archive: Vec<u8>) -> Result<Self, Faulty> {
+        let mut checked = Checked::default();
+        let manifest = check_files(&archive, &mut checked).filter(|_| checked.faults.is_empty());
+        let Some(Manifest { records, unsealed_records, truncated, .. }) = manifest else {
+            return Err(Faulty(checked.faults));
+        };
+        Ok(Self { archive, manifest: checked.manifest, records, unsealed: unsealed_records, truncated })
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
     format: String,

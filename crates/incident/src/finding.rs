@@ -46,7 +46,7 @@ impl Severity {
 }
 
 /// Something that somebody should look at. JSON: the fields.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// The same whenever it is told again.
     pub id: String,
@@ -79,7 +79,7 @@ pub struct Finding {
     /// Entries of the ledger that told of it, the newest last; at most [`MAX_LIST`].
     pub entries: Vec<i64>,
     /// A policy says that nobody wants to hear of it.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suppressed: bool,
 }
 

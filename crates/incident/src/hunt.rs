@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use ledger::query::TEXTS;
 use ledger::{Column, EntryFilter, Kind, LedgerError, Match, Reader, Stored};
 use observe::Time;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +27,7 @@ pub const MOST_WORKLOADS: usize = 1000;
 pub const MAX_INDICATOR: usize = 512;
 
 /// What kind of thing an indicator is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sort {
     /// A domain, and all names below it.
@@ -138,7 +138,7 @@ impl fmt::Display for Indicator {
 }
 
 /// Hits of one workload.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfWorkload {
     /// Which.
     pub workload: String,
@@ -151,7 +151,7 @@ pub struct OfWorkload {
 }
 
 /// What was found. JSON: the fields.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hunt {
     /// What was looked for.
     pub indicator: String,

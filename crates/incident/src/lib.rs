@@ -33,6 +33,8 @@ pub use hunt::{Hunt, Indicator, Within, hunt};
 pub use quarantine::Quarantine;
 pub use radius::{Could, MOST_EDGES, Radius, Reach, Reachable, Unknown, radius};
 pub use score::Part;
-pub use story::story;
+pub use story::Story;
 pub use timeline::{Item, MOST_ITEMS, Timeline, timeline};
-pub use view::{Case, Contained, Incident, MOST_ACTS, MOST_FINDINGS, Note, Of, State, View, is_like};
+pub use view::{
+    Case, Contained, Incident, MOST_ACTS, MOST_FINDINGS, Note, Of, State, Unclear, View, is_like,
+};

@@ -45,7 +45,7 @@ impl Reach for Unknown {
 }
 
 /// How far one workload reaches. JSON: the fields.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Radius {
     /// Which.
     pub workload: String,

@@ -9,7 +9,7 @@ use crate::finding::{MAX_TEXT, cut};
 use crate::view::{Case, newest};
 use ledger::{Column, Entry, EntryFilter, Kind, LedgerError, Match, Reader, Stored, Verdict};
 use observe::Time;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ const MOST_NAMES: usize = 500;
 const AROUND: u64 = 600 * 1_000_000;
 
 /// One thing that happened. JSON: the fields.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     /// When, or since when.
     pub time: Time,

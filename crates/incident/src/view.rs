@@ -9,7 +9,7 @@ use crate::fold::{Group, fold};
 use crate::score::{self, Part, Passed, score};
 use ledger::{Column, EdgeFilter, EntryFilter, Kind, LedgerError, Match, Reader, Stored};
 use observe::Time;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Entries of findings that are read, the newest; those before are left out, which is said.
@@ -24,7 +24,7 @@ const PAIRS: usize = 16;
 const MOST_NOTES: usize = 200;
 
 /// What is done about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Nothing yet.
@@ -51,7 +51,7 @@ impl State {
 }
 
 /// What somebody wrote.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// When.
     pub time: Time,
@@ -62,7 +62,7 @@ pub struct Note {
 }
 
 /// A workload that is cut off.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contained {
     /// Which.
     pub workload: String,
@@ -71,7 +71,7 @@ pub struct Contained {
 }
 
 /// Findings that belong together. JSON: the fields.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
     /// Of its first finding and when that began: 16 hexadecimal digits.
     pub id: String,
@@ -129,6 +129,17 @@ pub struct View {
     pub truncated: bool,
     /// Entries of findings that policies suppress; they are in no incident.
     pub suppressed: usize,
+}
+
+/// Why it is not clear which incident is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unclear {
+    /// None is known so, or none any more.
+    #[error("there is no such incident")]
+    Unknown,
+    /// The ids of several begin so.
+    #[error("several incidents begin with that: give more of the id")]
+    Several,
 }
 
 /// Whose incidents; what is absent leaves all in. With a star at its end, a text means all that begin so.
@@ -191,6 +202,22 @@ impl View {
     #[must_use]
     pub fn find(&self, id: &str) -> Option<&Case> {
         self.cases.iter().find(|case| case.ids.iter().any(|known| known == id))
+    }
+
+    /// The incident that somebody means who gives its id, or the beginning of one.
+    ///
+    /// # Errors
+    /// No incident is known so, or several are.
+    pub fn meant(&self, id: &str) -> Result<&Case, Unclear> {
+        if let Some(case) = self.find(id) {
+            return Ok(case);
+        }
+        let mut begin = self.cases.iter().filter(|case| !id.is_empty() && case.incident.id.starts_with(id));
+        match (begin.next(), begin.next()) {
+            (Some(case), None) => Ok(case),
+            (Some(_), Some(_)) => Err(Unclear::Several),
+            (None, _) => Err(Unclear::Unknown),
+        }
     }
 
     /// The latest incident of a workload.

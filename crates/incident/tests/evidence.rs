@@ -313,3 +313,17 @@ fn a_workload_is_selected_by_labels_that_only_its_pods_have() {
         }
     }
 }
+
+#[test]
+fn an_archive_of_somebody_else_is_taken_whole_or_not_at_all() {
+    let (_folder, path) = kept();
+    let (_reader, made) = bundled(&path);
+    assert_eq!(Bundle::read(made.archive.clone()).unwrap(), made);
+    let mut changed = made.archive.clone();
+    let at = changed.windows(8).position(|it| it == b"timeline").unwrap();
+    changed[at] = b'T';
+    let faulty = Bundle::read(changed).unwrap_err().to_string();
+    assert!(faulty.contains("incident.json") && faulty.contains("was changed"), "{faulty}");
+    let cut = made.archive.get(..made.archive.len() / 2).unwrap().to_vec();
+    assert!(Bundle::read(cut).is_err() && Bundle::read(Vec::new()).is_err());
+}

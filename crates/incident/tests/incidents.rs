@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
-use incident::{Act, CLOSE, JOIN, MOST_ITEMS, SHARED, Severity, State, View, What, timeline};
+use incident::{
+    Act, CLOSE, JOIN, MOST_ITEMS, SHARED, Severity, State, Story, Unclear, Unknown, View, What, timeline,
+};
 use ledger::{Entry, Kind, Ledger, Reader, Verdict};
 use observe::Time;
 use serde_json::{Map, Value, json};
@@ -416,4 +418,47 @@ fn an_act_that_cannot_be_read_is_told_and_changes_nothing() {
     assert_eq!((all, What::of("rm -rf")), (What::ALL, What::Other));
     let stored = ledger::Stored { id: 1, entry: act(What::Note, "i", 0, json!({ "text": "t" })) };
     assert_eq!(Act::read(&stored).sentence(), "local:1000 wrote: t");
+}
+
+#[test]
+fn the_beginning_of_an_id_means_an_incident_as_long_as_no_other_begins_so() {
+    let apart = |number: u64| {
+        at("beacon", &format!("n{number}/Job/a"), &format!("{number}.example"), number * SECOND)
+    };
+    let entries: Vec<Entry> = (0..17).map(apart).collect();
+    let view = Kept::new(&entries).view();
+    assert_eq!(view.cases.len(), 17, "ids have sixteen digits to begin with");
+    let mut several = 0;
+    for case in &view.cases {
+        let id = &case.incident.id;
+        assert_eq!(view.meant(id).unwrap().incident.id, *id);
+        let begin = id.get(..1).unwrap();
+        match view.meant(begin) {
+            Ok(meant) => assert_eq!(meant.incident.id, *id),
+            Err(unclear) => {
+                assert_eq!(unclear, Unclear::Several);
+                several += 1;
+            }
+        }
+    }
+    assert!(several > 1, "{several}");
+    assert_eq!(view.meant("").err(), Some(Unclear::Unknown));
+    assert_eq!(view.meant("z").err(), Some(Unclear::Unknown));
+}
+
+#[test]
+fn a_finding_that_came_again_long_after_is_told_once_and_what_is_told_can_be_read() {
+    let kept = Kept::new(&[
+        at("beacon", "a/Job/a", "c2.example", 0),
+        at("scan", "a/Job/a", "x.example", 5 * HOUR),
+        at("beacon", "a/Job/a", "c2.example", 10 * HOUR),
+    ]);
+    let view = kept.view();
+    assert_eq!(view.cases.len(), 1);
+    let case = &view.cases[0];
+    assert_eq!(case.findings.len(), 3);
+    let story = Story::of(&kept.reader(), case, &Unknown).unwrap();
+    let told: Vec<_> = story.findings.iter().map(|it| (it.detector.as_str(), it.time)).collect();
+    assert_eq!(told, [("beacon", Time(START + 10 * HOUR)), ("scan", Time(START + 5 * HOUR))]);
+    assert_eq!(serde_json::from_value::<Story>(json!(story)).unwrap(), story);
 }

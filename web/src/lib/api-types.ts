@@ -552,14 +552,16 @@ export interface ListOfFinding {
   next: number | null;
 }
 
-/** A page of a list. */
+/** Incidents. */
 export interface ListOfIncident {
-  /** The newest, or the largest, first. */
+  /** The latest first. */
   items: Incident[];
   /** What is not in the ledger: how many records found no room since it was begun. */
   lost: number;
-  /** To be given as `before` for those that follow; null: there are no more. */
+  /** Always null: there are no pages of it. */
   next: number | null;
+  /** Whether older findings, or what people did about them, are missing here; absent where nothing is. */
+  truncated?: boolean;
 }
 
 /** A page of a list. */

@@ -4,11 +4,10 @@ use super::findings::once_each;
 use super::{Asked, Reply, json, lost};
 use crate::problem::Problem;
 use crate::seam::{Actions, Change};
-use crate::shape::List;
 use crate::shape::incident::{ContainOrder, Finding, ReleaseOrder, Words};
 use incident::evidence::bundle;
 use incident::{
-    Case, Incident, Indicator, Item, Of, Radius, Reach, Reachable, View, Within, radius, timeline,
+    Case, Incident, Indicator, Item, Of, Radius, Reach, Reachable, Unclear, View, Within, radius, timeline,
 };
 use ledger::{Match, Reader};
 use observe::Time;
@@ -18,10 +17,20 @@ use serde::Serialize;
 const TEXT_BYTES: usize = 4096;
 /// Longest containment: a week.
 const MINUTES: u32 = 7 * 24 * 60;
-/// Most incidents of one answer.
+/// Incidents of one answer where nobody says how many.
 const INCIDENTS: usize = 1000;
 /// Workloads whose reach is told.
 const RADII: usize = 20;
+
+/// Incidents, and whether older ones may be missing.
+#[derive(Serialize)]
+struct Listed {
+    items: Vec<Incident>,
+    next: Option<i64>,
+    lost: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
+}
 
 /// `GET /incidents`.
 pub(crate) fn list(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
@@ -35,14 +44,19 @@ pub(crate) fn list(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem>
             && (states.is_empty() || states.iter().any(|state| state == it.state.as_str()))
     };
     let of = Of { workload: query.text("workload"), node: query.text("node"), text: query.text("q") };
+    let truncated = view.truncated;
     let all = view.cases.into_iter().filter(|case| of.is(case)).map(|case| case.incident).filter(wants);
-    json(&List { items: all.take(INCIDENTS).collect(), next: None, lost: lost(reader)? })
+    let items = all.take(query.limit(INCIDENTS)).collect();
+    json(&Listed { items, next: None, lost: lost(reader)?, truncated })
 }
 
 fn case(view: &View, id: &str) -> Result<Case, Problem> {
-    let gone =
-        || Problem::not_found("there is no such incident: its findings are not in the ledger any more");
-    view.find(id).cloned().ok_or_else(gone)
+    view.meant(id).cloned().map_err(|unclear| match unclear {
+        Unclear::Unknown => {
+            Problem::not_found(format!("{unclear}, or its findings are not in the ledger any more"))
+        }
+        Unclear::Several => Problem::bad(unclear.to_string()),
+    })
 }
 
 /// Asks whoever knows the policy in force.

@@ -130,6 +130,21 @@ pub struct Finding {
     pub entries: Vec<i64>,
 }
 
+/// Incidents.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ListOfIncident")]
+pub struct Incidents {
+    /// The latest first.
+    pub items: Vec<Incident>,
+    /// Always null: there are no pages of it.
+    pub next: Option<i64>,
+    /// What is not in the ledger: how many records found no room since it was begun.
+    pub lost: u64,
+    /// Whether older findings, or what people did about them, are missing here; absent where nothing is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
 /// Findings that belong together.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Incident {

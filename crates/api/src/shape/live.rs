@@ -2,10 +2,10 @@
 
 use crate::shape::Moment;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How things stand.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Of the program.
     pub version: String,
@@ -28,7 +28,7 @@ pub struct Status {
 }
 
 /// What is kept on disk.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct LedgerStatus {
     /// The file.
     pub path: String,
@@ -42,7 +42,7 @@ pub struct LedgerStatus {
 }
 
 /// A part that sees something.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Sensor {
     /// Of its node, or of the gateway's replica.
     pub name: String,
@@ -57,7 +57,7 @@ pub struct Sensor {
 }
 
 /// How much there is.
-#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     /// Records since the process began.
     pub records: u64,

@@ -3,7 +3,7 @@
 use super::{OneArgs, Running, find, now};
 use crate::plain::printable;
 use anyhow::Result;
-use incident::{Case, Radius, Severity, Timeline, View, radius, story, timeline as timeline_of};
+use incident::{Item, Radius, Severity, Story, View, timeline as timeline_of};
 use serde_json::json;
 use std::io::Write;
 
@@ -12,40 +12,62 @@ const PLACES: usize = 20;
 
 /// `cofferdam incident show`.
 pub(super) fn one(args: &OneArgs, out: &mut impl Write) -> Result<()> {
-    let reader = args.place.open()?;
-    let view = View::read(&reader, now())?;
-    let case = find(&view, &args.id)?;
-    let reach = Running(&args.place);
+    let story = match args.remote.or_ledger(args.place.ledger.as_deref())? {
+        Some(remote) => remote.story(&args.id)?,
+        None => {
+            let reader = args.place.open()?;
+            let view = View::read(&reader, now())?;
+            Story::of(&reader, find(&view, &args.id)?, &Running(&args.place))?
+        }
+    };
+    let untold = story.incident.workloads.len().saturating_sub(story.blast_radius.len());
+    let untold = format!("How far {untold} more of its workloads reach is not told.");
+    let is_whole = story.incident.workloads.len() <= story.blast_radius.len();
     if args.place.json {
-        writeln!(out, "{}", story(&reader, case, &reach)?)?;
+        writeln!(out, "{}", json!(story))?;
+        if !is_whole {
+            writeln!(std::io::stderr(), "{untold}")?;
+        }
         return Ok(());
     }
-    head(case, out)?;
+    head(&story, out)?;
     writeln!(out, "\nWhat happened")?;
-    items(&timeline_of(&reader, case)?, out)?;
-    for radius in radius(&reader, &reach, &case.incident.workloads)? {
-        reached(&radius, out)?;
+    items(&story.timeline, story.timeline_truncated, out)?;
+    for radius in &story.blast_radius {
+        reached(radius, out)?;
+    }
+    if !is_whole {
+        writeln!(out, "\n{untold}")?;
     }
     Ok(())
 }
 
 /// `cofferdam incident timeline`.
 pub(super) fn timeline(args: &OneArgs, out: &mut impl Write) -> Result<()> {
-    let reader = args.place.open()?;
-    let view = View::read(&reader, now())?;
-    let found = timeline_of(&reader, find(&view, &args.id)?)?;
+    let (found, is_truncated) = match args.remote.or_ledger(args.place.ledger.as_deref())? {
+        Some(remote) => {
+            let story = remote.story(&args.id)?;
+            (story.timeline, story.timeline_truncated)
+        }
+        None => {
+            let reader = args.place.open()?;
+            let view = View::read(&reader, now())?;
+            let found = timeline_of(&reader, find(&view, &args.id)?)?;
+            (found.items, found.truncated)
+        }
+    };
     if args.place.json {
-        for item in &found.items {
+        for item in &found {
             writeln!(out, "{}", json!(item))?;
         }
         return Ok(());
     }
-    items(&found, out)
+    items(&found, is_truncated, out)
 }
 
-fn head(case: &Case, out: &mut impl Write) -> Result<()> {
-    let incident = &case.incident;
-    writeln!(out, "{}  {}", incident.id, printable(&incident.title))?;
+fn head(story: &Story, out: &mut impl Write) -> Result<()> {
+    let incident = &story.incident;
+    writeln!(out, "{}  {}", printable(&incident.id), printable(&incident.title))?;
     let severity: Severity = incident.severity;
     writeln!(
         out,
@@ -66,17 +88,17 @@ fn head(case: &Case, out: &mut impl Write) -> Result<()> {
         writeln!(out, "  {} {}: {}", note.time, printable(&note.who), printable(&note.text))?;
     }
     writeln!(out, "\nFindings")?;
-    for finding in &case.findings {
+    for finding in &story.findings {
         writeln!(out, "  {:6}  {}", finding.severity.as_str(), printable(&finding.sentence))?;
     }
     Ok(())
 }
 
-fn items(timeline: &Timeline, out: &mut impl Write) -> Result<()> {
-    for item in &timeline.items {
+fn items(items: &[Item], is_truncated: bool, out: &mut impl Write) -> Result<()> {
+    for item in items {
         writeln!(out, "  {}  {:7}  {}", item.time, item.kind.name(), printable(&item.sentence))?;
     }
-    if timeline.truncated {
+    if is_truncated {
         writeln!(out, "  There was more than is shown here: see `cofferdam ledger show`.")?;
     }
     Ok(())

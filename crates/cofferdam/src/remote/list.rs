@@ -4,11 +4,12 @@
 //! what was not looked through is said. Does not: have what only the memory of a node has, such as each of the connections that a
 //! ledger sums up.
 
+use super::Remote;
+use super::answer::Event;
 use super::store::{Question, Told};
-use super::{Event, Remote};
 use crate::plain::printable;
 use ::ledger::{EntryFilter, Kind, Store, Stored, Verdict};
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use observe::{End, Pattern, Time};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -98,10 +99,12 @@ impl Remote {
         }
         let Some(newest) = newest else { return Ok(()) };
         let question = Question::entries(&filter).map_err(|why| self.failed("following records", why))?;
-        self.follow(&question.path("/records/stream", &[("after", newest)]), |event| match seen(event)? {
-            Some(Seen::Entry(stored)) if !(sought.is_meant)(&stored) => Ok(()),
-            Some(seen) => show(seen),
-            None => Ok(()),
+        self.follow(&question.path("/records/stream", &[("after", newest)]), |event| {
+            match seen(event).with_context(|| format!("following {}", self.name()))? {
+                Some(Seen::Entry(stored)) if !(sought.is_meant)(&stored) => Ok(()),
+                Some(seen) => show(seen),
+                None => Ok(()),
+            }
         })
     }
 
@@ -202,7 +205,12 @@ fn seen(event: Event) -> Result<Option<Seen>> {
             })?;
             Ok(Some(Seen::Entry(told.into())))
         }
-        "lost" => Ok(event.data.get("records").and_then(Value::as_u64).map(Seen::Missed)),
+        "lost" => {
+            let count = event.data.get("records").and_then(Value::as_u64);
+            Ok(Some(Seen::Missed(
+                count.ok_or_else(|| anyhow!("the answer does not say how many were lost"))?,
+            )))
+        }
         _ => Ok(None),
     }
 }

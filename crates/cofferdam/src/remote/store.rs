@@ -4,13 +4,11 @@
 //! error, and is never left out of the question. Does not: keep anything that was answered.
 
 use super::Remote;
-use crate::plain::printable;
 use ::ledger::query::MOST;
 use ::ledger::{
     Column, Edge, EdgeFilter, EdgeMark, EdgePage, Entry, EntryFilter, Kind, LedgerError, Match, Measure,
     Order, Store, Stored, Sum, TopBy, Verdict,
 };
-use hyper::Method;
 use observe::Time;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -22,7 +20,7 @@ const PAGE: usize = 1000;
 
 /// Parameters of a question.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Question(String);
+pub(crate) struct Question(String);
 
 impl Question {
     /// The parameters of a filter, but for its numbers and its limit.
@@ -99,36 +97,45 @@ impl Question {
         Ok(())
     }
 
-    fn some(&mut self, name: &str, value: Option<impl ToString>) {
+    /// Adds a parameter that may be left out.
+    pub(crate) fn some(&mut self, name: &str, value: Option<impl ToString>) {
         if let Some(value) = value {
             self.add(name, value);
         }
     }
 
-    fn add(&mut self, name: &str, value: impl ToString) {
+    /// Adds a parameter.
+    pub(crate) fn add(&mut self, name: &str, value: impl ToString) {
         let Self(text) = self;
         text.push(if text.is_empty() { '?' } else { '&' });
         text.push_str(name);
         text.push('=');
-        for byte in value.to_string().bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                    text.push(char::from(byte));
-                }
-                // Writing to a string cannot fail.
-                byte => drop(write!(text, "%{byte:02X}")),
-            }
-        }
+        text.push_str(&segment(&value.to_string()));
     }
 
     /// The path that it is asked at, with a number in the place of what goes on.
-    pub(super) fn path(&self, at: &str, more: &[(&str, i64)]) -> String {
+    pub(crate) fn path(&self, at: &str, more: &[(&str, i64)]) -> String {
         let mut question = self.clone();
         for (name, number) in more {
             question.add(name, number);
         }
         format!("{at}{}", question.0)
     }
+}
+
+/// A text as it stands between two slashes of a path, or as the value of a parameter (RFC 3986).
+pub(crate) fn segment(text: &str) -> String {
+    let mut written = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                written.push(char::from(byte));
+            }
+            // Writing to a string cannot fail.
+            byte => drop(write!(written, "%{byte:02X}")),
+        }
+    }
+    written
 }
 
 /// A text as the API takes one: with a star at its end all that begin so.
@@ -249,15 +256,7 @@ impl Remote {
         doing: &'static str,
         path: &str,
     ) -> Result<List<T, N>, LedgerError> {
-        let asked = self.ask(&Method::GET, path, None).map_err(|error| format!("{error:#}"));
-        let read = asked.and_then(|answer| {
-            serde_json::from_value(answer).map_err(|error| {
-                // It repeats what the answer has.
-                let error = printable(&error.to_string());
-                format!("its answer is not what this version of the program expects: {error}")
-            })
-        });
-        read.map_err(|why| self.failed(doing, why))
+        self.told(path).map_err(|error| self.failed(doing, format!("{error:#}")))
     }
 
     /// One answer: entries, and before which number those are that follow, where there may be more.
