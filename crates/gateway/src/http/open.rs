@@ -20,7 +20,6 @@ use crate::requests::name_of;
 use crate::serve::{Gateway, Phase, draining, passable};
 use crate::tls::{Inspector, Speech, Unbelieved};
 use policy::DnsName;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -283,7 +282,7 @@ impl Gateway {
         let outcome = tokio::select! {
             biased;
             outcome = serve(client, speech, exchange, how, last) => outcome,
-            never = reopens => match never {},
+            outcome = reopens => outcome,
         };
         if outcome.0 == End::Closed {
             // Who does not hear it in time sees the socket close.
@@ -294,8 +293,9 @@ impl Gateway {
 }
 
 impl Gateway {
-    /// Opens further connections to a server, where the one before takes no more requests of what goes on.
-    async fn reopens(&self, exchange: Arc<Exchange>, parties: &Parties<'_>) -> Infallible {
+    /// Opens further connections to the server where the one before takes no more requests, for as long as the client's lasts: it does
+    /// not return.
+    async fn reopens(&self, exchange: Arc<Exchange>, parties: &Parties<'_>) -> Outcome {
         let Ok(Upstream::Http2(sessions)) = &exchange.upstream else { return std::future::pending().await };
         loop {
             sessions.wanted().await;

@@ -18,7 +18,7 @@ pub(crate) enum Upstream {
     /// One after the other.
     Http1(Line),
     /// Several at once.
-    Http2(Sessions),
+    Http2(Box<Sessions>),
 }
 
 impl Upstream {
@@ -31,7 +31,10 @@ impl Upstream {
     ) -> hyper::Result<Self> {
         match speech {
             Speech::Unsaid | Speech::Http1 => Ok(Self::Http1(Line::open(io, tasks, gone))),
-            Speech::Http2 => Ok(Self::Http2(Sessions::new(Session::open(io, tasks, gone).await?))),
+            Speech::Http2 => {
+                let session = Session::open(io, tasks, gone).await?;
+                Ok(Self::Http2(Box::new(Sessions::new(session))))
+            }
         }
     }
 
