@@ -20,6 +20,7 @@ const ROWS: &[(&str, u8)] = &[
     ("inspect", 1),
     ("observe", 1),
     ("purse", 1),
+    ("resend", 1),
     ("ocsf", 1),
     ("waf", 1),
     ("routes", 1),

@@ -341,6 +341,45 @@ fn a_limit_of_uploads_behind_a_rule_that_decides_without_it_is_reported() {
 }
 
 #[test]
+fn a_limit_of_uploads_behind_a_rule_of_another_policy_is_reported_where_both_select_a_pod() {
+    let policy = |name: &str, labels: &str, verb: &str, more: &str| {
+        own(
+            name,
+            &format!(
+                "{{subject: {{podSelector: {{matchLabels: {labels}}}}}, egress: [{{action: Allow, to: [{{domains: [hub.io]}}], \
+                 operations: [{{verbs: [{verb}]}}]{more}}}], {RESOLVERS}}}"
+            ),
+        )
+    };
+    let (limits, less) =
+        (", maxUploadBytes: {connection: 1Mi}", ", maxUploadBytes: {connection: 1Ki}, downloadOnly: true");
+    let both = |first: [&str; 2], second: [&str; 2]| {
+        [policy("one", first[0], "download", first[1]), policy("two", second[0], "upload", second[1])]
+    };
+    let parts =
+        ["EgressPolicy x/two", "spec.egress[0]", "EgressPolicy x/one spec.egress[0] (test.yaml:", "by name"];
+    // The same pods, some of them in either direction, and a pod that both happen to select.
+    for (one, two) in [("{}", "{}"), ("{}", "{pod: a}"), ("{pod: a}", "{}"), ("{pod: a}", "{app: web}")] {
+        let web = pod("x", "c", "10.0.1.3", "{pod: a, app: web}");
+        let mut policies = both([one, ""], [two, limits]).to_vec();
+        policies.push(web);
+        warns(Code::LimitsNotFirst, &policies, &parts);
+    }
+    silent(Code::LimitsNotFirst, &both(["{pod: a}", ""], ["{pod: b}", limits]));
+    silent(Code::LimitsNotFirst, &both(["{pod: a}", ""], ["{app: web}", limits]));
+    // The one that comes first is limited as much, or is the limited one.
+    silent(Code::LimitsNotFirst, &both(["{}", less], ["{}", limits]));
+    silent(Code::LimitsNotFirst, &both(["{}", limits], ["{}", ""]));
+    // Of three the first decides.
+    let three = |first: &str| {
+        let [one, two] = both(["{}", ""], ["{}", limits]);
+        [policy("a", "{}", "call", first), one, two]
+    };
+    silent(Code::LimitsNotFirst, &three(limits));
+    warns(Code::LimitsNotFirst, &three(""), &["EgressPolicy x/two", "EgressPolicy x/a spec.egress[0]"]);
+}
+
+#[test]
 fn an_egress_policy_that_selects_nothing_is_reported_at_its_subject() {
     warns(
         Code::SelectsNothing,

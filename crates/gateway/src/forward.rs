@@ -74,18 +74,30 @@ impl Line for Way {
 }
 
 impl Gateway {
-    /// Connects to where a pod was going, the way that its connection must take, and no other. From this node what is sent
-    /// has this mark; with 0 none.
+    /// As [`Self::dial`], and told in the record.
     pub(crate) async fn connect(
         &self,
         permit: &Permit,
-        (within, mark): (Duration, u32),
+        how: (Duration, u32),
         guard: &mut Guard,
     ) -> Result<Way, Failed> {
-        match self.judge.route(guard.pod(), permit) {
+        let (way, replica) = self.dial(permit, how, guard.pod()).await?;
+        replica.into_iter().for_each(|replica| guard.went_by(replica));
+        Ok(way)
+    }
+
+    /// Connects to where a pod was going, the way that its connection must take, and no other; returns also which replica of the
+    /// central gateway that is through. From this node what is sent has this mark; with 0 none.
+    pub(crate) async fn dial(
+        &self,
+        permit: &Permit,
+        (within, mark): (Duration, u32),
+        pod: SocketAddr,
+    ) -> Result<(Way, Option<SocketAddr>), Failed> {
+        match self.judge.route(pod, permit) {
             Route::Direct => {
                 let connected = direct(permit, within, mark).await;
-                connected.map(Way::Direct).map_err(|error| match error.kind() {
+                connected.map(|socket| (Way::Direct(socket), None)).map_err(|error| match error.kind() {
                     io::ErrorKind::TimedOut => Failed::Silent,
                     _ => Failed::Unreachable,
                 })
@@ -93,8 +105,7 @@ impl Gateway {
             Route::Nowhere => Err(Failed::Refused(Reason::CentralUnreachable)),
             Route::Central(forwarding) => {
                 let (tunnel, replica) = self.pool.dial(&forwarding, within).await?;
-                guard.went_by(replica);
-                Ok(Way::Central(tunnel))
+                Ok((Way::Central(tunnel), Some(replica)))
             }
         }
     }

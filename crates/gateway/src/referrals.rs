@@ -137,6 +137,12 @@ impl Referrals {
         self.is_marked(pod, self.host(host.as_str().to_owned(), port), now)
     }
 
+    /// Whether anything that an answer named to a pod may still be asked for.
+    pub(crate) fn names_any(&self, pod: Tenant, now: Instant) -> bool {
+        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        pods.get(&pod).is_some_and(|of_pod| of_pod.until.values().any(|until| now <= *until))
+    }
+
     fn is_marked(&self, pod: Tenant, mark: Mark, now: Instant) -> bool {
         let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         pods.get(&pod).and_then(|of_pod| of_pod.until.get(&mark)).is_some_and(|until| now <= *until)
@@ -169,6 +175,8 @@ mod tests {
         // The first to be named is not the first to end.
         referrals.name(POD, [url("/c")], after(30), Duration::from_secs(5));
         assert!(holds("/a", 31) && holds("/c", 31) && !holds("/b", 31));
+        assert!(referrals.names_any(POD, after(60)) && !referrals.names_any(POD, after(61)));
+        assert!(!referrals.names_any(tenant(1, 2), now));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod central_liars;
 mod certificates;
 mod conditions;
 mod front;
+mod goaway;
 mod held;
 mod http2;
 mod http2_clear;

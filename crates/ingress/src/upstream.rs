@@ -1,15 +1,17 @@
 //! One endpoint of a backend: its connections, and how much it has to do.
 //!
 //! Guarantees: a request goes over a connection that was idle or over one of its own (HTTP/1), or over one that all share
-//! (HTTP/2); one that was idle and turns out to be gone costs nobody a request. Does not: try a request again of which an
-//! endpoint may have seen anything.
+//! (HTTP/2); one that was idle and turns out to be gone costs nobody a request, nor does one whose endpoint goes away or refuses what it
+//! did nothing with. Does not: try a request again with which an endpoint may have done anything.
 
 use crate::body::{Broken, Outgoing};
 use crate::secured::Secured;
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use resend::{MAX_KEPT, Original, Sending, Unanswered, Watched, Written};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,6 +43,8 @@ pub(crate) enum Carried {
     Copy(Option<Bytes>),
     /// Messages to an endpoint picker, as they come.
     Talk(mpsc::Receiver<Bytes>),
+    /// Any of these over HTTP/2, of which what went is kept. `was_refused`: an endpoint got it twice, and did nothing with it.
+    Again { body: Sending<Self>, was_refused: bool },
 }
 
 impl Body for Carried {
@@ -60,6 +64,7 @@ impl Body for Carried {
             Self::Talk(messages) => {
                 messages.poll_recv(cx).map(|message| message.map(|bytes| Ok(Frame::data(bytes))))
             }
+            Self::Again { body, .. } => Pin::new(body).poll_frame(cx).map_err(|_| Broken),
         }
     }
 
@@ -68,6 +73,7 @@ impl Body for Carried {
             Self::Own(body) => body.is_end_stream(),
             Self::Copy(body) => body.as_ref().is_none_or(Bytes::is_empty),
             Self::Talk(_) => false,
+            Self::Again { body, .. } => body.is_end_stream(),
         }
     }
 
@@ -76,6 +82,7 @@ impl Body for Carried {
             Self::Own(body) => body.size_hint(),
             Self::Copy(body) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
             Self::Talk(_) => SizeHint::default(),
+            Self::Again { body, .. } => body.size_hint(),
         }
     }
 }
@@ -83,7 +90,7 @@ impl Body for Carried {
 /// Why an endpoint did not answer.
 #[derive(Debug)]
 pub(crate) enum Failed {
-    /// It never saw anything of the request, which may go to another.
+    /// It did nothing with the request, which may go to another.
     Unreachable(Box<Request<Carried>>),
     /// It broke off.
     Broke,
@@ -100,6 +107,20 @@ struct Idle {
     since: Instant,
 }
 
+/// A connection that all share.
+#[derive(Debug)]
+struct Session {
+    sender: http2::SendRequest<Carried>,
+    written: Written,
+}
+
+impl Session {
+    async fn send(&self, head: Parts, body: &Original<Carried>) -> Result<Response<Incoming>, Unanswered> {
+        let carried = |body| Carried::Again { body, was_refused: false };
+        resend::send(&self.sender, &self.written, head, body, carried).await
+    }
+}
+
 /// One endpoint.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
@@ -109,7 +130,7 @@ pub(crate) struct Endpoint {
     /// Requests that are not over.
     running: AtomicUsize,
     idle: Mutex<Vec<Idle>>,
-    shared: Mutex<Option<http2::SendRequest<Carried>>>,
+    shared: Mutex<Option<Arc<Session>>>,
     failed: Mutex<Option<Instant>>,
 }
 
@@ -199,18 +220,25 @@ impl Endpoint {
         Some(sender)
     }
 
-    async fn open_http2(&self, within: Duration) -> Option<http2::SendRequest<Carried>> {
-        let known = lock(&self.shared).clone().filter(|sender| !sender.is_closed());
+    async fn open_http2(&self, within: Duration) -> Option<Arc<Session>> {
+        let known = lock(&self.shared).clone().filter(|session| !session.sender.is_closed());
         if known.is_some() {
             return known;
         }
-        let io = self.connect(within).await?;
+        let written = Written::default();
+        let io = TokioIo::new(Watched::new(self.connect(within).await?.into_inner(), &written));
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
         let (sender, connection) = tokio::time::timeout(within, builder.handshake(io)).await.ok()?.ok()?;
         tokio::spawn(async move { drop(connection.await) });
-        *lock(&self.shared) = Some(sender.clone());
-        Some(sender)
+        let session = Arc::new(Session { sender, written });
+        *lock(&self.shared) = Some(Arc::clone(&session));
+        Some(session)
+    }
+
+    /// No further request goes over this connection.
+    fn leave(&self, session: &Arc<Session>) {
+        drop(lock(&self.shared).take_if(|shared| Arc::ptr_eq(shared, session)));
     }
 }
 
@@ -256,12 +284,26 @@ impl Lease {
         request: Request<Carried>,
         connect: Duration,
     ) -> Result<Response<Incoming>, Failed> {
-        let Some(mut sender) = self.endpoint.open_http2(connect).await else {
-            return Err(Failed::Unreachable(Box::new(request)));
+        let (head, body) = request.into_parts();
+        let (body, mut was_refused) = match body {
+            Carried::Again { body, was_refused } => (body.original().clone(), was_refused),
+            body @ (Carried::Own(_) | Carried::Copy(_) | Carried::Talk(_)) => {
+                (Original::new(body, |bytes| bytes <= MAX_KEPT), false)
+            }
         };
-        sender.try_send_request(request).await.map_err(|mut error| {
-            error.take_message().map_or(Failed::Broke, |unsent| Failed::Unreachable(Box::new(unsent)))
-        })
+        while let Some(session) = self.endpoint.open_http2(connect).await {
+            match session.send(head.clone(), &body).await {
+                Ok(answer) => return Ok(answer),
+                Err(Unanswered::Broken) => return Err(Failed::Broke),
+                Err(Unanswered::Unprocessed) => self.endpoint.leave(&session),
+            }
+            if std::mem::replace(&mut was_refused, true) {
+                break;
+            }
+        }
+        let Some(body) = body.again() else { return Err(Failed::Broke) };
+        let unsent = Request::from_parts(head, Carried::Again { body, was_refused });
+        Err(Failed::Unreachable(Box::new(unsent)))
     }
 
     /// The connection became something else.

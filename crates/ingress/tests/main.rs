@@ -5,6 +5,7 @@ mod answers;
 mod backend_tls;
 mod copies;
 mod cors;
+mod goaway;
 mod mcp;
 mod picker;
 mod policy;

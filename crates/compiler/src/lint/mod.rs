@@ -32,7 +32,7 @@ pub fn lint(set: &PolicySet) -> Vec<Diagnostic> {
     order::equal_priority(&mut findings);
     order::shadowed(&mut findings);
     order::beaten(&mut findings);
-    order::limits_not_first(&mut findings);
+    order::limits_not_first(&mut findings, &crowd);
     selection::subjects(&mut findings, &crowd);
     selection::peers(&mut findings, &crowd);
     ports::unresolved(&mut findings, &crowd);

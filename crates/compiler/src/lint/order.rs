@@ -1,8 +1,9 @@
 //! Checks on what comes before what: equal priorities, and rules that never decide.
 
+use super::crowd::Crowd;
 use super::{DIRECTIONS, Findings, cover};
 use crds::{Code, Diagnostic};
-use policy::{Action, CONTAINMENT, Demand, Policy, Rule, Subject, Tier, UploadLimits};
+use policy::{Action, CONTAINMENT, Demand, Policy, Rule, Selector, Subject, Tier, UploadLimits};
 use std::collections::HashMap;
 
 /// How many earlier policies of one subject, and how many with all pods of some namespaces, a rule is compared with.
@@ -10,6 +11,9 @@ const EARLIER_POLICIES: usize = 16;
 
 /// How many denying rules of one namespace a rule is compared with.
 const DENYING_RULES: usize = 64;
+
+/// How many rules about requests of earlier policies of one namespace a rule is compared with.
+const JUDGING_RULES: usize = 64;
 
 /// The API leaves the order of equal priorities undefined; ours is by name.
 pub(super) fn equal_priority(findings: &mut Findings<'_>) {
@@ -103,36 +107,75 @@ pub(super) fn beaten(findings: &mut Findings<'_>) {
     }
 }
 
-/// A rule about requests that limits uploads, behind one of its policy that limits them less and decides every connection to its
-/// servers: what it alone allows is refused there, for nobody would count it.
-pub(super) fn limits_not_first(findings: &mut Findings<'_>) {
+/// A rule about requests that limits uploads, behind one that limits them less and decides every connection to its servers: what it
+/// alone allows is refused there, for nobody would count it. Compared are the rules of one policy, and those of earlier policies of its
+/// namespace that select a pod that it selects.
+pub(super) fn limits_not_first(findings: &mut Findings<'_>, crowd: &Crowd<'_>) {
     let set = findings.set;
+    let mut judging: HashMap<&str, Vec<(&Policy, &Rule)>> = HashMap::new();
+    let limits = |rule: &Rule| set.rule(rule.id).and_then(|entry| entry.upload).unwrap_or_default();
     for policy in set.policies.iter().filter(|policy| policy.tier == Tier::NetworkPolicy) {
         let judges = |rule: &&Rule| {
             rule.action == Action::Accept
                 && set.rule(rule.id).is_some_and(|entry| entry.demand() == Demand::Requests)
         };
-        let judging: Vec<&Rule> = policy.egress.rules().iter().filter(judges).collect();
-        let limits = |rule: &Rule| set.rule(rule.id).and_then(|entry| entry.upload).unwrap_or_default();
-        for (index, rule) in judging.iter().copied().enumerate() {
-            let mut before = judging.iter().copied().take(index);
-            let Some(first) = before.find(|first| cover::rule(&set.world, first, rule)) else { continue };
-            if !is_limited_less(limits(first), limits(rule)) {
+        let own: Vec<(&Policy, &Rule)> =
+            policy.egress.rules().iter().filter(judges).map(|rule| (policy, rule)).collect();
+        let earlier = judging.entry(&policy.object.namespace).or_default();
+        for (index, &(_, rule)) in own.iter().enumerate() {
+            if !is_limited_less(UploadLimits::default(), limits(rule)) {
                 continue;
             }
-            findings.about_rule(rule, "", Code::LimitsNotFirst, || {
-                let decides = set.rule(first.id).map(ToString::to_string).unwrap_or_default();
-                let message = format!(
-                    "{decides} comes first, decides connections to the same servers and limits uploads less: requests that only \
-                     this rule allows are refused (limits-changed)"
-                );
-                Diagnostic::warning(Code::LimitsNotFirst, message).suggest(
-                    "move this rule before that one, or give that one the same limits; either way they hold for all requests of a \
-                     connection",
-                )
-            });
+            for &(by, first) in earlier.iter().chain(own.iter().take(index)) {
+                if !cover::rule(&set.world, first, rule) {
+                    continue;
+                }
+                if is_limited_less(limits(first), limits(rule)) {
+                    if share_pods(findings, crowd, &by.subject, &policy.subject) {
+                        decided_before(findings, rule, first, by.object != policy.object);
+                        break;
+                    }
+                } else if cover::subject(&set.world, &by.subject, &policy.subject) {
+                    // It decides for every pod of this policy, within limits that suffice.
+                    break;
+                }
+            }
         }
+        earlier.extend(own);
+        earlier.truncate(JUDGING_RULES);
     }
+}
+
+/// Whether two subjects select one pod: any pod of the one is of the other, or there is a pod of both.
+fn share_pods(findings: &Findings<'_>, crowd: &Crowd<'_>, one: &Subject, other: &Subject) -> bool {
+    let world = &findings.set.world;
+    if cover::subject(world, one, other) || cover::subject(world, other, one) {
+        return true;
+    }
+    let both = Selector(one.pods.0.iter().chain(other.pods.0.iter()).cloned().collect());
+    one.namespaces == other.namespaces && crowd.any(&one.namespaces, &both)
+}
+
+/// `first` decides connections to the servers of `rule`, and limits uploads less. `is_of_another`: another policy has it.
+fn decided_before(findings: &mut Findings<'_>, rule: &Rule, first: &Rule, is_of_another: bool) {
+    let set = findings.set;
+    findings.about_rule(rule, "", Code::LimitsNotFirst, || {
+        let decides = set.rule(first.id).map(ToString::to_string).unwrap_or_default();
+        let (order, whose) = match is_of_another {
+            true => (", for policies of a namespace go by name", " of the pods that both policies select"),
+            false => ("", ""),
+        };
+        let message = format!(
+            "{decides} comes first{order}, decides connections{whose} to the same servers and limits uploads less: requests that \
+             only this rule allows are refused (limits-changed)"
+        );
+        let way = match is_of_another {
+            true => "give that one the same limits, or write both rules into one policy, this one first",
+            false => "move this rule before that one, or give that one the same limits",
+        };
+        Diagnostic::warning(Code::LimitsNotFirst, message)
+            .suggest(format!("{way}; either way they hold for all requests of a connection"))
+    });
 }
 
 /// Whether connections under the first limits may send what the others bound. By hour and day it counts only that there is a limit.

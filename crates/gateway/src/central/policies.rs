@@ -28,13 +28,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Pods whose part of policy is kept at a time: those that connect now.
 const PARTS: usize = 10_000;
 
+/// As what a pod was there, and the part of a set that concerns it.
+type Part = (Arc<Pod>, Arc<Mutex<PolicySet>>);
+
 /// One state of policy, for the whole cluster.
 #[derive(Debug)]
 pub struct Policies {
     set: PolicySet,
     bar: Bar,
     /// Parts of the set that concern one pod, as they were needed.
-    parts: Mutex<HashMap<PodName, Arc<Mutex<PolicySet>>>>,
+    parts: Mutex<HashMap<PodName, Part>>,
 }
 
 impl Policies {
@@ -227,19 +230,24 @@ impl Policies {
             let world = World { namespaces, pods: vec![Arc::clone(pod)], ..World::default() };
             let selecting = whole.policies.iter().filter(|it| selects(&whole.world, &it.subject, pod));
             let closed = whole.closed.iter().filter(|it| selects(&whole.world, &it.subject, pod));
-            Arc::new(Mutex::new(PolicySet {
+            let part = Arc::new(Mutex::new(PolicySet {
                 generation: whole.generation,
                 policies: selecting.cloned().collect(),
                 closed: closed.cloned().collect(),
                 rules: Arc::clone(&whole.rules),
                 detection: Arc::default(),
                 world,
-            }))
+            }));
+            (Arc::clone(pod), part)
         };
         if parts.len() >= PARTS && !parts.contains_key(&key) {
             parts.clear();
         }
-        Arc::clone(parts.entry(key).or_insert_with(make))
+        // Who comes back by itself may stand under another address.
+        if parts.get(&key).is_some_and(|(was, _)| !Arc::ptr_eq(was, pod)) {
+            parts.remove(&key);
+        }
+        Arc::clone(&parts.entry(key).or_insert_with(make).1)
     }
 }
 

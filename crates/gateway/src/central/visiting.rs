@@ -9,7 +9,7 @@
 
 use super::policies::{Policies, Visit};
 use super::spending::Spending;
-use super::workload::{Stranger, Workloads};
+use super::workload::{Place, Stranger, Workloads};
 use crate::bounds::Bounds;
 use crate::decide::{Claim, Judge, Judgement, Opening, shut};
 use crate::front::{Host, Resolve, Resolved, Resolving, Unresolved};
@@ -67,7 +67,7 @@ impl Lookup for SystemLookup {
 /// Judges and leads workloads that come by themselves.
 pub(super) struct Visiting {
     policies: watch::Receiver<Option<Arc<Policies>>>,
-    workloads: Workloads,
+    workloads: Arc<Workloads>,
     lookup: Arc<dyn Lookup>,
     asking: Arc<Bounds<IpAddr>>,
     /// Which names led to an address, and until when that counts.
@@ -97,7 +97,7 @@ impl Visiting {
         let [all, each] = ASKING;
         Self {
             policies,
-            workloads: Workloads::default(),
+            workloads: Arc::default(),
             lookup,
             asking: Bounds::new(all, each),
             found: Mutex::default(),
@@ -110,9 +110,10 @@ impl Visiting {
         }
     }
 
-    /// The address under which the workload of an id stands.
-    pub(super) fn enter(&self, id: &str) -> Result<IpAddr, Stranger> {
-        self.workloads.enter(id)
+    /// A connection of the workload of an id, with the address under which that stands.
+    pub(super) fn enter(&self, id: &str) -> Result<Place, Stranger> {
+        let now = Instant::now();
+        self.workloads.enter(id, now, |address| self.grants.names_any(Tenant::of(self, address), now))
     }
 
     /// Where what answers grant is kept.
@@ -312,7 +313,7 @@ spec:
     fn a_rule_with_a_key_allows_its_workload_and_has_the_key_of_this_moment_put_in_or_none() {
         let (_policies, latest) = watch::channel(Some(policies(OBJECTS)));
         let visiting = Visiting::new(latest, Arc::new(SystemLookup));
-        let pod = visiting.enter("spiffe://prod.example/ns/team/sa/runner").unwrap();
+        let pod = visiting.enter("spiffe://prod.example/ns/team/sa/runner").unwrap().address;
         let (name, address) = (DnsName::parse("hub.example").unwrap(), IpAddr::from([203, 0, 113, 9]));
         visiting.remember(&name, &[address], Instant::now());
         let claim = Claim::Tls(ClientHello { sni: Some(name), ..ClientHello::default() });
@@ -368,7 +369,7 @@ spec:
         let (_keys, held) = watch::channel(Arc::new(key));
         visiting.inject_with(held);
         let download = Operation { verb: Verb::Download, ..Operation::unknown("") };
-        let pod = visiting.enter("spiffe://prod.example/ns/team/sa/other").unwrap();
+        let pod = visiting.enter("spiffe://prod.example/ns/team/sa/other").unwrap().address;
         let claim = Claim::Tls(ClientHello { sni: Some(name), ..ClientHello::default() });
         let judged =
             visiting.judge_request(&Opening { pod, destination: (address, 443).into(), claim }, &download);

@@ -205,23 +205,25 @@ impl Visitors {
         let (end, over) = watch::channel(None);
         let entered =
             known.identify(&chain, SystemTime::now()).and_then(|id| match self.visiting.enter(&id) {
-                Ok(address) => Ok((id, address)),
+                Ok(place) => Ok((id, place)),
                 Err(Stranger::OtherForm) => Err(format!("its certificate says {id}")),
                 Err(Stranger::TooMany) => {
                     Err("too many workloads came, and there is no room for another".to_owned())
                 }
             });
-        let (address, presented) = match entered {
-            Ok((id, address)) => {
+        // Its workload is known for as long as it lasts.
+        let (place, presented) = match entered {
+            Ok((id, place)) => {
                 // From here on it takes a place of its workload's.
                 drop(greeting);
-                (address, Presented { peer, id: Some(id), refused: None, over })
+                (Some(place), Presented { peer, id: Some(id), refused: None, over })
             }
             Err(why) => {
                 let refused = Some((Reason::WorkloadUnknown, why.into()));
-                (NOBODY, Presented { peer, id: None, refused, over })
+                (None, Presented { peer, id: None, refused, over })
             }
         };
+        let address = place.as_ref().map_or(NOBODY, |place| place.address);
         let caller = Caller { pod: SocketAddr::new(address, peer.port()), listener };
         let is_over = async {
             ended(&chain, &mut clients).await;

@@ -2,8 +2,9 @@
 //!
 //! Enters: both ends of a permitted connection, in clear. Leaves: requests that policy allows, written anew; answers;
 //! one [`Call`](crate::call::Call) for each. Reading order: `open` (what holds a connection together), `serve` (the
-//! client's side), `request` (one request), `fields`, `reading`, `searching`, `joining`, `aws_chunks`, `body`, `upstream` and `line` (the server's side),
-//! `answer`, `watching`, `tally`, `cutting`, `leading`, `naming`, `refusal`, `tunnel`; below them `socket`, `strict`, `hold`, `undoing`, `tasks`.
+//! client's side), `request` (one request), `fields`, `reading`, `searching`, `joining`, `aws_chunks`, `body`, `upstream`, `line` and
+//! `sessions` (the server's side), `answer`, `watching`, `tally`, `cutting`, `leading`, `naming`, `refusal`, `tunnel`; below them
+//! `socket`, `strict`, `hold`, `undoing`, `tasks`.
 
 mod answer;
 mod asking;
@@ -26,6 +27,7 @@ mod request;
 mod rewriting;
 mod searching;
 mod serve;
+mod sessions;
 mod socket;
 mod strict;
 mod tally;

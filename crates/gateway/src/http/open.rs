@@ -2,6 +2,7 @@
 
 use super::request::Exchange;
 use super::serve::{Outcome, Serving, serve};
+use super::sessions::Session;
 use super::socket::{Counted, Cut, Socket, Stream};
 use super::tasks::Owner;
 use super::upstream::Upstream;
@@ -11,7 +12,7 @@ use crate::forward::{Server, Way};
 use crate::inspect::Opened;
 use crate::near::Near;
 use crate::reason::{End, Reason};
-use crate::record::Guard;
+use crate::record::{Guard, Traffic};
 use crate::referrals::Tenant;
 use crate::refuse::Refused;
 use crate::relay::idle;
@@ -51,6 +52,10 @@ struct Parties<'a> {
     from: (SocketAddr, Option<Arc<str>>),
     name: &'a DnsName,
     permit: &'a Permit,
+    /// What passes to and from its server, by whichever connection.
+    traffic: Arc<Traffic>,
+    /// The mark on what is sent there.
+    mark: u32,
     cut: Arc<Cut>,
     is_clean: Arc<AtomicBool>,
     tasks: Owner,
@@ -65,6 +70,16 @@ struct Parties<'a> {
 }
 
 impl Parties<'_> {
+    /// The server's side, as it is counted.
+    fn counted(&self, server: Way) -> Counted<Socket<Way>> {
+        Counted {
+            inner: Socket::new(server, Vec::new(), &self.is_clean),
+            traffic: Arc::clone(&self.traffic),
+            ceiling: self.permit.judgement().ceiling,
+            cut: Arc::clone(&self.cut),
+        }
+    }
+
     async fn upstream(&self, server: impl Stream + 'static, speech: Speech) -> Result<Upstream, Reason> {
         let opened = Upstream::open(server, speech, &self.tasks.0, Arc::clone(&self.gone)).await;
         opened.map_err(|_| Reason::ServerHandshake)
@@ -89,6 +104,12 @@ impl Gateway {
             let judgement = Judgement { reason, ..permit.judgement().clone() };
             return Some(Refused { stream, claim: opened.claim, judgement });
         };
+        let mark = match &server {
+            Server::Unopened => 0,
+            Server::Marked(mark) => *mark,
+            // Who came by the explicit proxy had it opened before.
+            Server::Open(..) => self.limits.front_mark,
+        };
         let connected = tokio::select! {
             // Boxed: its room is not kept for as long as the connection lives.
             connected = Box::pin(self.reached(permit, server, guard)) => connected,
@@ -98,12 +119,6 @@ impl Gateway {
             }
         };
         let (cut, is_clean) = (Arc::new(Cut::default()), Arc::new(AtomicBool::new(false)));
-        let server = connected.map(|server| Counted {
-            inner: Socket::new(server, Vec::new(), &is_clean),
-            traffic: Arc::clone(&guard.traffic),
-            ceiling: permit.judgement().ceiling,
-            cut: Arc::clone(&cut),
-        });
         let in_clear = if opened.is_http2() { Speech::Http2 } else { Speech::Unsaid };
         let client = Socket::new(stream, opened.bytes, &is_clean);
         let (tasks, gone) = (Owner::default(), Arc::new(Notify::new()));
@@ -113,6 +128,8 @@ impl Gateway {
             from: (guard.pod(), guard.asker()),
             name,
             permit,
+            traffic: Arc::clone(&guard.traffic),
+            mark,
             cut: cut_here,
             is_clean,
             tasks,
@@ -121,6 +138,7 @@ impl Gateway {
             explicit,
             in_clear,
         };
+        let server = connected.map(|server| parties.counted(server));
         let (end, reason) = tokio::select! {
             biased;
             reason = cut.wait() => (End::Cut, Some(reason)),
@@ -259,12 +277,53 @@ impl Gateway {
             cut: &parties.cut,
             is_clean: &parties.is_clean,
         };
-        let outcome = serve(client, speech, self.exchange(parties, upstream), how, last).await;
+        let exchange = self.exchange(parties, upstream);
+        let reopens = self.reopens(Arc::clone(&exchange), parties);
+        let outcome = tokio::select! {
+            biased;
+            outcome = serve(client, speech, exchange, how, last) => outcome,
+            outcome = reopens => outcome,
+        };
         if outcome.0 == End::Closed {
             // Who does not hear it in time sees the socket close.
             let _heard = tokio::time::timeout(FAREWELL, parties.tasks.0.finish()).await;
         }
         outcome
+    }
+}
+
+impl Gateway {
+    /// Opens further connections to the server where the one before takes no more requests, for as long as the client's lasts: it does
+    /// not return.
+    async fn reopens(&self, exchange: Arc<Exchange>, parties: &Parties<'_>) -> Outcome {
+        let Ok(Upstream::Http2(sessions)) = &exchange.upstream else { return std::future::pending().await };
+        loop {
+            sessions.wanted().await;
+            // Boxed: its room is not kept for as long as the connection lives.
+            sessions.came(Box::pin(self.reopened(parties)).await);
+        }
+    }
+
+    /// Connects as the first time: the same way, to a server that proves the same name, within the same limits.
+    async fn reopened(&self, parties: &Parties<'_>) -> Option<Session> {
+        let Parties { permit, tasks, gone, .. } = parties;
+        if !self.is_led_to(permit) {
+            return None;
+        }
+        let longest = self.limits.connect_timeout;
+        let (way, _) = self.dial(permit, (longest, parties.mark), parties.from.0).await.ok()?;
+        let (server, gone) = (parties.counted(way), Arc::clone(gone));
+        let Claim::Tls(hello) = &permit.opening().claim else {
+            return Session::open(server, &tasks.0, gone).await.ok();
+        };
+        let inspector = self.judge.inspector()?;
+        let connecting = inspector.connect(server, parties.name, &hello.alpn);
+        let (server, speech) = within(longest, connecting, Reason::ServerHandshake).await.ok()?;
+        match speech {
+            Speech::Http2 => Session::open(server, &tasks.0, gone).await.ok(),
+            // Requests are written for HTTP/2 already.
+            Speech::Unsaid | Speech::Http1 => None,
+        }
     }
 }
 

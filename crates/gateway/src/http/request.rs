@@ -434,7 +434,7 @@ impl Exchange {
         };
         let method = request.method().clone();
         owed.drawn.sent();
-        let Ok(mut answer) = upstream.send(request, client.is_some()).await else {
+        let Ok(mut answer) = upstream.send(request, client.is_some(), &self.hold).await else {
             owed.drawn.unanswered();
             return self.unanswered(guard);
         };

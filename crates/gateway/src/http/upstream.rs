@@ -1,15 +1,14 @@
-//! The way to the server: one connection for each of a client's, in the same protocol.
+//! The way to the server: one connection for each of a client's, in the same protocol; of HTTP/2 another where it takes no more requests.
 
 use super::body::{Broken, Outgoing};
-use super::line::{Kept, Line, MAX_HEAD};
-use super::serve::MAX_WAITING;
+use super::hold::Share;
+use super::line::Line;
+use super::sessions::{Session, Sessions};
 use super::socket::Stream;
 use super::tasks::Tasks;
 use crate::tls::Speech;
 use http::{Request, Response, header};
 use hyper::body::Incoming;
-use hyper::client::conn::http2;
-use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -19,7 +18,7 @@ pub(crate) enum Upstream {
     /// One after the other.
     Http1(Line),
     /// Several at once.
-    Http2(http2::SendRequest<Kept>),
+    Http2(Box<Sessions>),
 }
 
 impl Upstream {
@@ -33,35 +32,24 @@ impl Upstream {
         match speech {
             Speech::Unsaid | Speech::Http1 => Ok(Self::Http1(Line::open(io, tasks, gone))),
             Speech::Http2 => {
-                let mut builder = http2::Builder::new(tasks.clone());
-                builder
-                    .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
-                    .max_send_buf_size(MAX_WAITING);
-                let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
-                tasks.spawn(async move {
-                    // Whoever waits for an answer is told.
-                    let _broken = connection.await;
-                    gone.notify_one();
-                });
-                Ok(Self::Http2(sender))
+                let session = Session::open(io, tasks, gone).await?;
+                Ok(Self::Http2(Box::new(Sessions::new(session))))
             }
         }
     }
 
-    /// Sends a request; returns the head of its answer. With `upgrades`, that may agree to another protocol.
+    /// Sends a request; returns the head of its answer. With `upgrades`, that may agree to another protocol. What is kept of its body
+    /// counts for `hold`.
     pub(crate) async fn send(
         &self,
         request: Request<Outgoing>,
         upgrades: bool,
+        hold: &Share,
     ) -> Result<Response<Incoming>, Broken> {
         let request = request.map(Box::new);
         let answer = match self {
             Self::Http1(line) => line.send(request, upgrades).await?,
-            Self::Http2(sender) => {
-                let mut sender = sender.clone();
-                sender.ready().await.map_err(|_| Broken)?;
-                sender.send_request(request).await.map_err(|_| Broken)?
-            }
+            Self::Http2(sessions) => sessions.send(request, hold).await?,
         };
         // Two lengths, of which a client might believe the other: an error of the server, or an attack (RFC 9112, 6.3).
         let fields = answer.headers();
