@@ -13,6 +13,7 @@ pub mod enrol;
 mod replica;
 mod resource;
 pub mod server;
+mod strangers;
 pub mod tls;
 mod update;
 mod wire;

@@ -9,6 +9,7 @@ use crate::encode;
 use crate::enrol::{self, Granted, Registrar};
 use crate::replica::Revisions;
 use crate::resource::{Key, Kind, Parts};
+use crate::strangers::{Place, Strangers};
 use crate::tls::{is_gateway, is_of};
 use crate::update::{Has, between};
 use crate::wire::{Enrolled, Enrolment, Hello, Report, Said, Update};
@@ -202,19 +203,21 @@ impl Feed {
         identity: watch::Receiver<Arc<Identity>>,
         registrar: Option<Registrar>,
     ) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let (room, strangers) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::<Strangers>::default());
         loop {
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            let Ok((stream, _from)) = listener.accept().await else {
+            let Ok((stream, from)) = listener.accept().await else {
                 // Out of descriptors, most likely; do not spin.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
+            // Anybody may come, and must not take the room of nodes.
+            let Some(place) = strangers.place(from.ip()) else { continue };
             let config = identity.borrow().server();
             let (feed, registrar) = (self.clone(), registrar.clone());
             tokio::spawn(async move {
                 if let Ok(config) = config {
-                    feed.connection(stream, TlsAcceptor::from(Arc::new(config)), registrar).await;
+                    feed.connection((stream, place), TlsAcceptor::from(Arc::new(config)), registrar).await;
                 }
                 drop(permit);
             });
@@ -223,7 +226,7 @@ impl Feed {
 
     async fn connection(
         &self,
-        stream: tokio::net::TcpStream,
+        (stream, place): (tokio::net::TcpStream, Place),
         tls: TlsAcceptor,
         registrar: Option<Registrar>,
     ) {
@@ -232,6 +235,7 @@ impl Feed {
         let Ok(Ok(stream)) = tokio::time::timeout(GREETING, tls.accept(stream)).await else { return };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
         let (feed, is_known) = (self.clone(), shown.is_some());
+        let _stranger = (!is_known).then_some(place);
         let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let (feed, shown, registrar) = (feed.clone(), shown.clone(), registrar.clone());
             async move { Ok::<_, Infallible>(feed.answer(request, shown, registrar).await) }

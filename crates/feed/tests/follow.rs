@@ -23,7 +23,7 @@ use policy::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -345,6 +345,22 @@ async fn who_shows_another_nodes_certificate_or_none_of_the_authority_gets_nothi
         assert!(connected.received.try_recv().is_err());
     }
     assert!(feed.standings().borrow().is_empty());
+}
+
+#[tokio::test]
+async fn who_shows_nothing_takes_only_a_part_of_the_room() {
+    let feed = Feed::default();
+    let (address, serving) = serve(&feed, Authority::new().identity(CONTROLLER)).await;
+    let mut held = Vec::new();
+    for _ in 0..=256 {
+        held.push(TcpStream::connect(&address).await.unwrap());
+    }
+    // The last is closed while the first still may say who it is.
+    let (first, last) = (held.first().unwrap(), held.last().unwrap());
+    tokio::time::timeout(PATIENCE, last.readable()).await.unwrap().unwrap();
+    assert!(last.try_read(&mut [0]).is_ok_and(|length| length == 0));
+    assert_eq!(first.try_read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    serving.abort();
 }
 
 /// What a controller of this version says that has no authority, and one of before that knows nothing of it.
