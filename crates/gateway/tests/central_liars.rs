@@ -258,7 +258,7 @@ fn a_node_that_asks_too_much_takes_nobody_elses_place() {
 /// Whoever says nothing has a place for as long as a node may take to say who it is.
 #[test]
 fn who_says_nothing_takes_only_a_part_of_all_places() {
-    let limits = CentralLimits { connections: 200, ..CentralLimits::default() };
+    let limits = CentralLimits { connections: 150, ..CentralLimits::default() };
     let world = World::limited(HUB, limits);
     let silent = |_| {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -267,7 +267,7 @@ fn who_says_nothing_takes_only_a_part_of_all_places() {
     };
     run(async {
         let mut held = Vec::new();
-        for connecting in (0..300).map(silent) {
+        for connecting in (0..200).map(silent) {
             held.push(patient(connecting).await.unwrap());
         }
         let mut node = patient(world.node("node-a")).await;
