@@ -8,7 +8,8 @@
 //!
 //! Addresses that HTTPS and SVCB records hint at (RFC 9460, section 7.3) are learned like those of A and AAAA records:
 //! clients connect to them without another question. To take them out would break the signature of the set and cost
-//! clients a round trip.
+//! clients a round trip. They belong to the record's owner, never to its target: whoever writes the record chooses both
+//! target and hints, and no resolver asks the target's zone whether they are its own.
 
 use crate::kind::{IN, Rcode, RecordType};
 use crate::question::{EDE, QR, Question, TC};
@@ -109,7 +110,6 @@ enum Data {
 
 /// A record of a service's endpoint (RFC 9460).
 pub(crate) struct Service {
-    pub(crate) target: Name,
     pub(crate) hints: Vec<IpAddr>,
     pub(crate) has_ech: bool,
 }
@@ -223,8 +223,12 @@ impl Answer {
                         lead.ttl = lead.ttl.min(it.ttl);
                     }
                     Data::Alias(target) => next = next.or(Some((target, it.ttl))),
-                    Data::Service(service) => self.leads.extend(hinted(&names, ttl.min(it.ttl), service)),
-                    Data::Start { .. } | Data::Other => {}
+                    Data::Service(Service { hints, .. }) if !hints.is_empty() => self.leads.push(Lead {
+                        names: names.clone(),
+                        addresses: hints.clone(),
+                        ttl: ttl.min(it.ttl),
+                    }),
+                    Data::Service(_) | Data::Start { .. } | Data::Other => {}
                 }
             }
             if !lead.addresses.is_empty() {
@@ -247,19 +251,6 @@ struct Found {
     owner: Name,
     ttl: u32,
     data: Data,
-}
-
-/// The addresses that a service's record hints at are led to by its target too.
-fn hinted(names: &[Name], ttl: u32, service: &Service) -> Option<Lead> {
-    if service.hints.is_empty() {
-        return None;
-    }
-    let mut names = names.to_vec();
-    // The root stands for the owner itself.
-    if service.target.wire().len() > 1 && !names.contains(&service.target) {
-        names.push(service.target.clone());
-    }
-    Some(Lead { names, addresses: service.hints.clone(), ttl })
 }
 
 /// What stands before the records.
@@ -345,7 +336,9 @@ fn data(record: &Record<'_>) -> Result<Data, Malformed> {
 
 fn service(data: &mut Reader<'_>) -> Result<Service, Malformed> {
     let alias = data.u16()? == 0;
-    let mut service = Service { target: data.plain_name()?, hints: Vec::new(), has_ech: false };
+    // Nothing is led to by its target, but a name must stand there.
+    data.plain_name()?;
+    let mut service = Service { hints: Vec::new(), has_ech: false };
     let mut last = None;
     while !data.is_done() {
         let key = data.u16()?;
@@ -478,13 +471,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn hints_of_services_are_addresses_of_owner_and_target() {
+    fn hints_of_services_are_addresses_of_the_owner_and_never_of_the_target() {
         let hints = [(4, &[192, 0, 2, 1, 192, 0, 2, 2][..]), (5, &[1, 2, 3][..]), (6, &[0x20; 16][..])];
         let data = service_data(1, b"\x03svc\x02io\0", &hints);
         let unknown =
             |data| RData::Unknown { code: 65.into(), rdata: hickory_proto::rr::rdata::NULL::with(data) };
         let found = read("a.io.", 65, vec![record("a.io.", 30, unknown(data))]);
-        let expected = "[a.io, svc.io] [192.0.2.1, 192.0.2.2, 2020:2020:2020:2020:2020:2020:2020:2020] 30";
+        let expected = "[a.io] [192.0.2.1, 192.0.2.2, 2020:2020:2020:2020:2020:2020:2020:2020] 30";
         assert_eq!(shown(&found.leads), [expected]);
         assert!(found.has_ech);
         for bad in [

@@ -255,6 +255,25 @@ fn ech_is_taken_out_and_hints_are_learned() {
 }
 
 #[test]
+fn hints_open_no_address_under_the_name_of_a_target() {
+    let port = free_port();
+    // The zone of `evil.io` says that its service is at `a.io`, and where that is.
+    let _resolver = Resolver::start(1, port, |question| {
+        let data = b"\0\x01\x01a\x02io\0\0\x04\0\x04\xc0\0\x02\x07".to_vec();
+        let data = RData::Unknown { code: 65.into(), rdata: NULL::with(data) };
+        vec![Act::Send(answer(question, vec![Record::from_rdata(name("evil.io."), 300, data)]))]
+    });
+    let mut world = World::start(state(port, &["a.io"]), Binds::AtOnce);
+    let pod = world.pod(1, 1);
+    pod.send(&question("evil.io.", RecordType::HTTPS, 5).to_vec().unwrap()).unwrap();
+    let mut buffer = [0; 2048];
+    let size = pod.recv(&mut buffer).unwrap();
+    assert_eq!(Message::from_vec(&buffer[..size]).unwrap().answers.len(), 1);
+    assert_eq!(world.next_record().addresses[..], [ip("192.0.2.7")]);
+    assert!(world.learns.is_empty(), "{:?}", world.learns);
+}
+
+#[test]
 fn another_trusted_resolver_stands_in() {
     let port = free_port();
     let first = Resolver::start(1, port, silent);

@@ -2,12 +2,13 @@
 //!
 //! Enters: how handshakes with clients ended. Leaves: whether a pod's connections to a name may be passed unopened, where
 //! their rule says so. Guarantees: bounded, and what finds no room is not remembered, so it stays refused; one client of the
-//! pod that let itself be opened outweighs any number that did not. Does not: tell processes of a pod apart, or know that a
-//! client means what it says: a pod that wants to be passed unopened is.
+//! pod that let itself be opened outweighs any number that did not; what a pod said does not count for another that has its
+//! address later ([`Tenant`]). Does not: tell processes of a pod apart, or know that a client means what it says: a pod that
+//! wants to be passed unopened is.
 
+use crate::referrals::Tenant;
 use policy::DnsName;
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,12 +34,12 @@ struct Said {
 /// What clients said, by pod and name.
 #[derive(Debug, Default)]
 pub(crate) struct Pinned {
-    pods: Mutex<HashMap<IpAddr, HashMap<DnsName, Said>>>,
+    pods: Mutex<HashMap<Tenant, HashMap<DnsName, Said>>>,
 }
 
 impl Pinned {
     /// A client refused our certificate, and said so.
-    pub(crate) fn refused(&self, pod: IpAddr, name: &DnsName, now: Instant) {
+    pub(crate) fn refused(&self, pod: Tenant, name: &DnsName, now: Instant) {
         self.said(pod, name, now, |said| {
             said.refusals = said.refusals.saturating_add(1);
             if said.refusals == ENOUGH {
@@ -48,7 +49,7 @@ impl Pinned {
     }
 
     /// A client took our certificate.
-    pub(crate) fn took(&self, pod: IpAddr, name: &DnsName, now: Instant) {
+    pub(crate) fn took(&self, pod: Tenant, name: &DnsName, now: Instant) {
         self.said(pod, name, now, |said| {
             said.took_it = true;
             said.until = now + LIFETIME;
@@ -56,13 +57,13 @@ impl Pinned {
     }
 
     /// Whether clients of the pod do not take our certificate for a name, as far as is known.
-    pub(crate) fn is(&self, pod: IpAddr, name: &DnsName, now: Instant) -> bool {
+    pub(crate) fn is(&self, pod: Tenant, name: &DnsName, now: Instant) -> bool {
         let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         let said = pods.get(&pod).and_then(|names| names.get(name));
         said.is_some_and(|said| now <= said.until && said.refusals >= ENOUGH && !said.took_it)
     }
 
-    fn said(&self, pod: IpAddr, name: &DnsName, now: Instant, change: impl FnOnce(&mut Said)) {
+    fn said(&self, pod: Tenant, name: &DnsName, now: Instant, change: impl FnOnce(&mut Said)) {
         let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         let is_live = |_: &DnsName, said: &mut Said| now <= said.until;
         if pods.len() >= MAX_PODS && !pods.contains_key(&pod) {
@@ -93,8 +94,9 @@ impl Pinned {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{IpAddr, Ipv4Addr};
 
-    const POD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+    const POD: Tenant = Tenant::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 1);
 
     #[derive(Clone, Copy)]
     enum Heard {
@@ -115,7 +117,8 @@ mod tests {
             }
         }
         assert_eq!(pinned.is(POD, &name, after(at)), expected);
-        assert!(!pinned.is(IpAddr::from([10, 0, 0, 2]), &name, after(at)));
+        assert!(!pinned.is(Tenant::new(IpAddr::from([10, 0, 0, 2]), 1), &name, after(at)));
+        assert!(!pinned.is(Tenant::new(POD.address(), 2), &name, after(at)), "another pod has the address");
         assert!(!pinned.is(POD, &DnsName::parse("b.example").unwrap(), after(at)));
     }
 
@@ -147,7 +150,7 @@ mod tests {
         }
         assert!(pinned.is(POD, &name(0), now) && !pinned.is(POD, &name(MAX_OF_POD), now));
         for at in 0..=u32::try_from(MAX_PODS).unwrap() {
-            pinned.took(IpAddr::from(at.to_be_bytes()), &name(0), now);
+            pinned.took(Tenant::new(IpAddr::from(at.to_be_bytes()), 1), &name(0), now);
         }
         assert_eq!(pinned.pods.lock().unwrap().len(), MAX_PODS);
         let later = now + LIFETIME + Duration::from_secs(1);

@@ -39,6 +39,11 @@ impl Tenant {
     pub(crate) fn address(self) -> IpAddr {
         self.address
     }
+
+    #[cfg(test)]
+    pub(crate) const fn new(address: IpAddr, tenancy: u64) -> Self {
+        Self { address, tenancy }
+    }
 }
 
 /// A URL: host, port, and path with query as they were named.

@@ -347,7 +347,7 @@ impl Gateway {
     /// do not believe us.
     fn is_left_unopened(&self, permit: &Permit) -> bool {
         let Some((pod, name)) = passable(permit) else { return false };
-        self.pinned.is(pod, name, Instant::now())
+        self.pinned.is(Tenant::of(self.judge.as_ref(), pod), name, Instant::now())
     }
 
     /// Whether a connection may reach its server: where that is only for what an answer led to, one must have led there.

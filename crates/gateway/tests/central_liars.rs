@@ -255,6 +255,28 @@ fn a_node_that_asks_too_much_takes_nobody_elses_place() {
     });
 }
 
+/// Whoever says nothing has a place for as long as a node may take to say who it is.
+#[test]
+fn who_says_nothing_takes_only_a_part_of_all_places() {
+    let limits = CentralLimits { connections: 150, ..CentralLimits::default() };
+    let world = World::limited(HUB, limits);
+    let silent = |_| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.77:0".parse().unwrap()).unwrap();
+        socket.connect(world.replica.address)
+    };
+    run(async {
+        let mut held = Vec::new();
+        for connecting in (0..200).map(silent) {
+            held.push(patient(connecting).await.unwrap());
+        }
+        let mut node = patient(world.node("node-a")).await;
+        assert_eq!(patient(node.ask(head("203.0.113.9:443"))).await.0, StatusCode::OK);
+        assert!(world.replica.counters.read().accept_errors > 0, "some of the others were turned away");
+        drop(held);
+    });
+}
+
 /// Streams that are opened and reset at once, tens of thousands of them (CVE-2023-44487).
 #[test]
 fn rapid_resets_end_the_connection_and_leave_nothing_behind() {

@@ -162,6 +162,35 @@ fn what_cannot_be_searched_does_not_pass_where_leaks_are_blocked() {
 }
 
 #[test]
+fn chunks_that_only_the_signature_tells_of_hide_nothing() {
+    let (before, behind) = CANARY.split_at(9);
+    let chunk = |text: &str| format!("{:x};chunk-signature={}\r\n{text}\r\n", text.len(), "0a".repeat(32));
+    let chunks = [before, behind, ""].map(chunk).concat();
+    let chunks = chunks.as_str();
+    for (signed, coding, body, expected) in [
+        ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", None, chunks, Some(Reason::LeakBlocked)),
+        ("STREAMING-UNSIGNED-PAYLOAD-TRAILER", Some("identity"), chunks, Some(Reason::LeakBlocked)),
+        ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", Some("aws-chunked"), chunks, Some(Reason::LeakBlocked)),
+        ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", None, "plain", Some(Reason::LeakUnread)),
+        ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", Some("gzip"), chunks, Some(Reason::LeakUnread)),
+        ("UNSIGNED-PAYLOAD", None, "plain", None),
+    ] {
+        let world = World::new(Way::Tls1, watched(LeakAction::Block));
+        let status = run(async {
+            let mut asked = request("PUT", "/bucket/key", full(body.to_owned()));
+            asked.headers_mut().insert("x-amz-content-sha256", signed.parse().unwrap());
+            coding.into_iter().for_each(|coding| {
+                asked.headers_mut().insert("content-encoding", coding.parse().unwrap());
+            });
+            world.client().await.send(asked).await.unwrap().status()
+        });
+        let call = world.proxy.call();
+        assert_eq!(call.reason, expected.unwrap_or(Reason::RequestAllowed), "{signed} {coding:?}");
+        assert_eq!(status, expected.map_or(StatusCode::OK, |_| StatusCode::FORBIDDEN));
+    }
+}
+
+#[test]
 fn a_canary_that_cannot_be_looked_for_lets_nothing_pass() {
     let canaries = Some(Canaries { values: vec!["short".into()], action: LeakAction::Report });
     let leaks = Leaks { canaries, ..Leaks::default() };

@@ -265,11 +265,11 @@ impl Names {
     /// Writes the file anew when most of it is old. Where that cannot be done, the old one goes on.
     fn tidy(&mut self) {
         let Some(mut file) = self.file.take() else { return };
-        if file.lines > 2 * self.held + 4096 {
+        if file.pairs > 2 * self.held + 4096 {
             match Log::write(&file.path, self) {
                 Ok(new) => file = new,
                 // Tried again after as many more.
-                Err(_) => file.lines = 0,
+                Err(_) => file.pairs = 0,
             }
         }
         self.file = Some(file);
@@ -281,7 +281,8 @@ impl Names {
 struct Log {
     path: PathBuf,
     file: File,
-    lines: usize,
+    /// Names of addresses that its lines tell of: one line may tell of as many as an answer has.
+    pairs: usize,
     /// What was written last may be half a line.
     is_torn: bool,
 }
@@ -293,7 +294,7 @@ impl Log {
         text.push(b'\n');
         let written = self.file.write_all(&text);
         self.is_torn = written.is_err();
-        self.lines += 1;
+        self.pairs += line.names.len() * line.addresses.len();
         written.with_context(|| format!("writing {}", self.path.display()))
     }
 
@@ -303,7 +304,7 @@ impl Log {
         // Who asked for what is not for everybody on the node.
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
         let file = file.with_context(|| format!("writing {}", new.display()))?;
-        let mut log = Self { path: path.to_owned(), file, lines: 0, is_torn: false };
+        let mut log = Self { path: path.to_owned(), file, pairs: 0, is_torn: false };
         for (pod, of_pod) in &names.pods {
             for (address, known) in &of_pod.known {
                 // What ran out is told as such: at the next start it counts as open until somebody looks.
@@ -393,7 +394,7 @@ mod tests {
         learn(&mut names, 3).unwrap();
         // Nor can the file be written anew.
         fs::create_dir(path.with_extension("new")).unwrap();
-        names.file.as_mut().unwrap().lines = 10_000;
+        names.file.as_mut().unwrap().pairs = 10_000;
         learn(&mut names, 4).unwrap();
         learn(&mut names, 5).unwrap();
         fs::remove_dir(path.with_extension("new")).unwrap();
@@ -422,8 +423,14 @@ mod tests {
             names.learn(&pod("a"), &[name("hub.io")], &[address(1)], 100 + turn).unwrap();
         }
         assert!(fs::read_to_string(&path).unwrap().lines().count() < 9000);
-        let names = Names::recall(&path, 10_050).unwrap();
+        let mut names = Names::recall(&path, 10_050).unwrap();
         assert_eq!(live(&names, "a", address(1)), ["hub.io"]);
+        // So is one of few lines that are long.
+        let many: Vec<IpAddr> = (0..=255).map(address).collect();
+        for turn in 0..100 {
+            names.learn(&pod("a"), &[name("hub.io")], &many, 20_000 + turn).unwrap();
+        }
+        assert!(fs::metadata(&path).unwrap().len() < 256 * 1024);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use hyper::body::Bytes;
 use policy::Verdict;
 use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::copy_bidirectional_with_sizes;
@@ -40,6 +40,8 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// How long a node may take until it says who it is.
 const GREETING: Duration = Duration::from_secs(10);
+/// Connections from one address that did not say yet whose they are: nodes say so at once, and anybody may come.
+const STRANGERS: usize = 128;
 /// How long nobody is accepted after the kernel refused.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a newer state of policy is waited for, where that may know better.
@@ -49,7 +51,7 @@ const PIECE: usize = 32 * 1024;
 /// Streams that were reset and are remembered, of each side (h2 ends a connection that resets more at a time).
 const RESETS: usize = 32;
 /// Who asks for what cannot be read.
-const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Bounds and timeouts of a central gateway.
 #[derive(Clone, Debug)]
@@ -102,6 +104,7 @@ pub struct Central {
     limits: CentralLimits,
     phase: watch::Receiver<Phase>,
     greeting: Arc<Bounds<()>>,
+    strangers: Arc<Bounds<IpAddr>>,
     connections: Arc<Bounds<Arc<str>>>,
     streams: Arc<Bounds<Arc<str>>>,
     stands_for: Option<SocketAddr>,
@@ -132,9 +135,21 @@ impl Central {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let greeting = Bounds::new(limits.connections, limits.connections);
+        let strangers = Bounds::new(limits.connections, STRANGERS);
         let connections = Bounds::new(limits.connections, limits.connections_of_node);
         let streams = Bounds::new(limits.streams, limits.streams_of_node);
-        Self { policies, sink, counters, limits, phase, greeting, connections, streams, stands_for: None }
+        Self {
+            policies,
+            sink,
+            counters,
+            limits,
+            phase,
+            greeting,
+            strangers,
+            connections,
+            streams,
+            stands_for: None,
+        }
     }
 
     /// Connects to `server` wherever it is asked to: for tests and benchmarks on one machine.
@@ -155,9 +170,9 @@ impl Central {
                 () = draining(&mut phase) => break,
                 Some(_) = open.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
+                    Ok((stream, from)) => {
                         let identity = Arc::clone(&identity.borrow());
-                        open.spawn(Arc::clone(&self).connection(stream, identity));
+                        open.spawn(Arc::clone(&self).connection(stream, from.ip(), identity));
                     }
                     Err(_) => {
                         add(&self.counters.accept_errors, 1);
@@ -170,12 +185,18 @@ impl Central {
         while open.join_next().await.is_some() {}
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, identity: Arc<Identity>) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, from: IpAddr, identity: Arc<Identity>) {
+        let Ok(stranger) = self.strangers.admit(from) else {
+            add(&self.counters.accept_errors, 1);
+            return;
+        };
         let Ok(_greeting) = self.greeting.admit(()) else { return };
         let Some((mut connection, node)) = self.greet(stream, &identity).await else {
             add(&self.counters.accept_errors, 1);
             return;
         };
+        // It is somebody's from here on.
+        drop(stranger);
         let Ok(_place) = self.connections.admit(Arc::clone(&node)) else {
             add(&self.counters.accept_errors, 1);
             return;

@@ -14,8 +14,14 @@ use http::{HeaderMap, Method, Uri, request};
 use policy::{Credential, DnsName, Inject, Operation};
 
 /// Fields in which keys are shown to some services, besides [`KEY_FIELDS`].
-const MORE_FIELDS: [&str; 5] =
-    ["authentication", "x-auth-token", "x-goog-iam-authorization-token", "x-jfrog-art-api", "x-nuget-apikey"];
+const MORE_FIELDS: [&str; 6] = [
+    "authentication",
+    "deploy-token",
+    "x-auth-token",
+    "x-goog-iam-authorization-token",
+    "x-jfrog-art-api",
+    "x-nuget-apikey",
+];
 /// Begins an element of `Sec-WebSocket-Protocol` that is a key.
 const KEY_PROTOCOL: &str = "openai-insecure-api-key.";
 /// Schemes of fields that are computed over the request.

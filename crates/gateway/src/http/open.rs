@@ -220,6 +220,7 @@ impl Gateway {
     /// Remembers whether a client let itself be opened, where its rule asks.
     fn heard(&self, permit: &Permit, shaken: Result<(), Unbelieved>) {
         let Some((pod, name)) = passable(permit) else { return };
+        let pod = Tenant::of(self.judge.as_ref(), pod);
         match shaken {
             Ok(()) => self.pinned.took(pod, name, Instant::now()),
             Err(Unbelieved::Said) => self.pinned.refused(pod, name, Instant::now()),

@@ -54,6 +54,10 @@ const KEY_PARAMETERS: [&str; 14] = [
     "x-goog-signature",
 ];
 
+/// What the signature of a request to S3 covers of its body, and how that begins where the body comes in chunks.
+const SIGNED_CONTENT: &str = "x-amz-content-sha256";
+const IN_CHUNKS: &[u8] = b"STREAMING-";
+
 /// The media type of a body whose parts have content.
 const FORM: &[u8] = b"multipart/form-data";
 
@@ -397,14 +401,24 @@ impl Searching {
     }
 }
 
-/// Whether the body is plain but for the chunks in which SDKs of S3 send it.
+/// Whether the body is plain but for the chunks in which SDKs of S3 send it. Servers go by what is signed, and need no coding that
+/// says the same.
 fn is_framed_only(fields: &HeaderMap) -> bool {
     let values = fields.get_all(header::CONTENT_ENCODING).into_iter();
     let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    let mut names = names.map(<[u8]>::trim_ascii);
-    let known = |name: &[u8]| name.is_empty() || name.eq_ignore_ascii_case(b"identity");
-    names.by_ref().find(|name| !known(name)).is_some_and(|name| name.eq_ignore_ascii_case(b"aws-chunked"))
-        && names.all(known)
+    let is_none = |name: &&[u8]| name.is_empty() || name.eq_ignore_ascii_case(b"identity");
+    let mut codings = names.map(<[u8]>::trim_ascii).filter(|name| !is_none(name));
+    match (codings.next(), codings.next()) {
+        (None, _) => fields.get_all(SIGNED_CONTENT).iter().any(is_signed_in_chunks),
+        (Some(only), None) => only.eq_ignore_ascii_case(b"aws-chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Whether the signature of a request covers its body chunk by chunk, or says so of one that it does not cover.
+fn is_signed_in_chunks(covered: &HeaderValue) -> bool {
+    let covered = covered.as_bytes().trim_ascii();
+    covered.get(..IN_CHUNKS.len()).is_some_and(|start| start.eq_ignore_ascii_case(IN_CHUNKS))
 }
 
 #[cfg(test)]

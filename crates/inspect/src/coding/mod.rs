@@ -1,7 +1,7 @@
 //! HTTP content codings, undone as the bytes arrive ([`Decoder`]).
 //!
 //! Enters: the values of `content-encoding`, then the body, split anywhere. Leaves: what was encoded. Guarantees: no layer
-//! gives more than [`MAX_RATIO`] times what it took (beyond [`RATIO_FREE`] bytes) nor more than the caller's cap; memory is
+//! gives more than [`MAX_RATIO`] times what came of the body (beyond [`RATIO_FREE`] bytes) nor more than the caller's cap; memory is
 //! bounded by the windows (gzip and deflate 32 KiB, zstd [`MAX_ZSTD_WINDOW`], br 16 MiB) and one piece per layer; anything
 //! behind the end of a coding is a flaw, for readers differ in what they make of it; where the input is split does not
 //! change the output. Does not: undo `compress` or codings with a dictionary. The output lags behind the input: by a
@@ -22,13 +22,14 @@ use zstd::Zstd;
 /// Most codings, one over the other, that are undone.
 pub const MAX_LAYERS: usize = 3;
 
-/// How many bytes one byte may become, beyond the first [`RATIO_FREE`] ones that a layer gives.
+/// How many bytes one byte of a body may become in any layer, beyond the first [`RATIO_FREE`] ones that the layer gives. Were it
+/// for each layer, three of them would make a million of one.
 pub const MAX_RATIO: u64 = 100;
 
-/// So many bytes a layer may give whatever it took.
+/// So many bytes a layer may give whatever came.
 pub const RATIO_FREE: u64 = 1 << 20;
 
-/// Bytes that a layer gives at a time, and takes between two looks at the ratio.
+/// Bytes that a layer gives at a time, and that come of the body between two looks at the ratio.
 const PIECE: usize = 16 * 1024;
 
 /// Why a body cannot be decoded.
@@ -104,6 +105,7 @@ pub struct Decoder {
     /// The outermost first.
     layers: Vec<Layer>,
     cap: u64,
+    taken: u64,
     given: u64,
     flaw: Option<CodingFlaw>,
 }
@@ -133,7 +135,7 @@ impl Decoder {
     /// For bytes that are so encoded, the outermost coding first.
     pub fn of(codings: &[Coding], cap: u64) -> Self {
         let layers = codings.iter().map(|coding| Layer::new(*coding)).collect();
-        Self { layers, cap, given: 0, flaw: None }
+        Self { layers, cap, taken: 0, given: 0, flaw: None }
     }
 
     /// Takes the next bytes, and appends what they decode to. What was appended before an error is valid.
@@ -167,7 +169,17 @@ impl Decoder {
             }
             sink(piece)
         };
-        let done = run(&mut self.layers, cap, bytes, &mut counted);
+        let (mut rest, mut done) = (bytes, Ok(()));
+        while done.is_ok() && !rest.is_empty() {
+            // Input is taken, and paid for, by whole pieces of the stream: so a split changes no judgement on the ratio.
+            let into = usize::try_from(self.taken % PIECE as u64).unwrap_or(0);
+            let (piece, behind) = rest.split_at(rest.len().min(PIECE - into));
+            rest = behind;
+            let paid = self.taken - into as u64 + PIECE as u64;
+            self.taken = self.taken.saturating_add(piece.len() as u64);
+            let by_ratio = RATIO_FREE.saturating_add(paid.saturating_mul(MAX_RATIO));
+            done = run(&mut self.layers, Most { by_ratio, cap }, piece, &mut counted);
+        }
         self.flaw = done.err();
         done
     }
@@ -197,10 +209,18 @@ impl Decoder {
 /// Where a layer's output goes.
 type Sink<'s> = &'s mut dyn FnMut(&[u8]) -> Result<(), CodingFlaw>;
 
-fn run(layers: &mut [Layer], cap: u64, bytes: &[u8], sink: Sink<'_>) -> Result<(), CodingFlaw> {
+/// Most bytes that each layer may have given.
+#[derive(Clone, Copy)]
+struct Most {
+    /// By what came of the body.
+    by_ratio: u64,
+    cap: u64,
+}
+
+fn run(layers: &mut [Layer], most: Most, bytes: &[u8], sink: Sink<'_>) -> Result<(), CodingFlaw> {
     match layers.split_first_mut() {
         None => sink(bytes),
-        Some((outer, inner)) => outer.push(bytes, cap, &mut |piece| run(inner, cap, piece, sink)),
+        Some((outer, inner)) => outer.push(bytes, most, &mut |piece| run(inner, most, piece, sink)),
     }
 }
 
@@ -230,37 +250,31 @@ impl Layer {
         Self { taken: 0, given: 0, kind }
     }
 
-    fn push(&mut self, bytes: &[u8], cap: u64, sink: Sink<'_>) -> Result<(), CodingFlaw> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            // Input is taken, and paid for, by whole pieces of the stream: so a split changes no judgement on the ratio.
-            let into = usize::try_from(self.taken % PIECE as u64).unwrap_or(0);
-            let (bytes, behind) = rest.split_at(rest.len().min(PIECE - into));
-            rest = behind;
-            let paid = self.taken - into as u64 + PIECE as u64;
-            self.taken = self.taken.saturating_add(bytes.len() as u64);
-            let given = &mut self.given;
-            let by_ratio = RATIO_FREE.saturating_add(paid.saturating_mul(MAX_RATIO));
-            let mut gauged = |piece: &[u8]| {
-                // All that may still be given is, however large the pieces are: these depend on the split.
-                let room = usize::try_from(by_ratio.min(cap).saturating_sub(*given)).unwrap_or(usize::MAX);
-                let (within, beyond) = piece.split_at(piece.len().min(room));
-                *given = given.saturating_add(within.len() as u64);
-                sink(within)?;
-                match beyond {
-                    [] => Ok(()),
-                    _ if cap <= by_ratio => Err(CodingFlaw::TooLarge),
-                    _ => Err(CodingFlaw::Ratio),
-                }
-            };
-            match &mut self.kind {
-                Kind::Gzip(gzip) => gzip.push(bytes, &mut gauged)?,
-                Kind::Deflate(zlib) => zlib.push(bytes, &mut gauged)?,
-                Kind::Brotli(brotli) => brotli.push(bytes, &mut gauged)?,
-                Kind::Zstd(zstd) => zstd.push(bytes, &mut gauged)?,
-            }
+    fn push(&mut self, bytes: &[u8], most: Most, sink: Sink<'_>) -> Result<(), CodingFlaw> {
+        if bytes.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.taken = self.taken.saturating_add(bytes.len() as u64);
+        let given = &mut self.given;
+        let mut gauged = |piece: &[u8]| {
+            // All that may still be given is, however large the pieces are: these depend on the split.
+            let room = most.by_ratio.min(most.cap).saturating_sub(*given);
+            let (within, beyond) =
+                piece.split_at(piece.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
+            *given = given.saturating_add(within.len() as u64);
+            sink(within)?;
+            match beyond {
+                [] => Ok(()),
+                _ if most.cap <= most.by_ratio => Err(CodingFlaw::TooLarge),
+                _ => Err(CodingFlaw::Ratio),
+            }
+        };
+        match &mut self.kind {
+            Kind::Gzip(gzip) => gzip.push(bytes, &mut gauged),
+            Kind::Deflate(zlib) => zlib.push(bytes, &mut gauged),
+            Kind::Brotli(brotli) => brotli.push(bytes, &mut gauged),
+            Kind::Zstd(zstd) => zstd.push(bytes, &mut gauged),
+        }
     }
 
     fn weight(&self) -> usize {

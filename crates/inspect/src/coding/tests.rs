@@ -134,6 +134,21 @@ fn bombs_are_refused_by_ratio_in_each_layer() {
 }
 
 #[test]
+fn layers_over_each_other_become_no_more_than_one_may() {
+    // Blocks that repeat one byte 128 Ki times, each behind 2000 zeros as they are: 66 times their size, and packed well again.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 0x38];
+    for _ in 0..60 {
+        frame.extend([0x80, 0x3e, 0]);
+        frame.extend([0; 2000]);
+        frame.extend([0x02, 0, 0x10, b'z']);
+    }
+    frame.extend([1, 0, 0]);
+    let length = 60 * (2000 + (128 << 10));
+    assert_eq!(decode("zstd", &frame, 4096, CAP).map(|out| out.len()), Ok(length));
+    check("zstd, gzip", &gzip(&frame), Err(CodingFlaw::Ratio));
+}
+
+#[test]
 fn the_cap_holds_for_what_is_given_and_for_each_layer() {
     let plain = SENTENCE.repeat(2000);
     let length = plain.len() as u64;

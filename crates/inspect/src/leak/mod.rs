@@ -33,6 +33,7 @@ pub use secrets::{SECRETS, Secret};
 pub use stream::EMAILS_FROM;
 pub use tail::Tail;
 
+use crate::coding::{MAX_RATIO, RATIO_FREE};
 use multipart::{Part, Parts};
 use opaque::Opaque;
 use report::Report;
@@ -42,6 +43,9 @@ use unwrap::{Encoding, Percent, Piece, Runs};
 
 /// How many of the last bytes may belong to what is not judged yet: what a caller must hold back to mask or to block.
 pub const HOLD_BACK: usize = 8 * 1024;
+
+/// Bytes of a body between two looks at what is packed in it.
+const PIECE: usize = 16 * 1024;
 
 /// What kind of thing leaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,6 +143,7 @@ pub struct Scanner {
     /// What is in no part.
     opaque: Option<Opaque>,
     report: Report,
+    seen: u64,
 }
 
 /// A part of a body.
@@ -169,12 +174,27 @@ impl Scanner {
             part: None,
             opaque: rules.opaque(),
             report: Report::new(&rules.salt),
+            seen: 0,
             rules,
         }
     }
 
     /// Takes the next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            // What is packed is paid for by whole pieces of the body: so a split changes nothing.
+            let into = usize::try_from(self.seen % PIECE as u64).unwrap_or(0);
+            let (piece, behind) = rest.split_at(rest.len().min(PIECE - into));
+            rest = behind;
+            let paid = self.seen - into as u64 + PIECE as u64;
+            self.seen = self.seen.saturating_add(piece.len() as u64);
+            self.report.may_unpack(RATIO_FREE.saturating_add(paid.saturating_mul(MAX_RATIO)));
+            self.take(piece);
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
         let (rules, report, wrapped) = (&self.rules, &mut self.report, &mut self.wrapped);
         self.raw.push(rules, bytes, report);
         self.runs.push(bytes, &mut |encoding, piece| wrapped.take(rules, encoding, piece, report));

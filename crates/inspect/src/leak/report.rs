@@ -63,11 +63,27 @@ pub(super) struct Report {
     pub(super) is_cut: bool,
     /// Whether there were more than [`MAX_SPANS`].
     pub(super) lacks_spans: bool,
+    /// Bytes that all that is packed in the body may have become so far, and those that it did.
+    may_unpack: u64,
+    unpacked: u64,
 }
 
 impl Report {
     pub(super) fn new(salt: &[u8]) -> Self {
         Self { salt: salt.to_vec(), ..Self::default() }
+    }
+
+    /// All that is packed may have become so many bytes from now on.
+    pub(super) fn may_unpack(&mut self, most: u64) {
+        self.may_unpack = most;
+    }
+
+    /// Something packed became so many bytes more; how many of them may be looked at.
+    pub(super) fn unpacks(&mut self, length: usize) -> usize {
+        let room = self.may_unpack.saturating_sub(self.unpacked);
+        let within = length.min(usize::try_from(room).unwrap_or(usize::MAX));
+        self.unpacked = self.unpacked.saturating_add(within as u64);
+        within
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is a field of the leak")]

@@ -1,7 +1,7 @@
 //! One layer of a body: its text, the file that it begins as, and what is packed in it.
 //!
 //! Enters: the layer's bytes, split anywhere. Leaves: leaks, into a [`Report`]. Guarantees: gzip and zstd are undone once,
-//! under the bounds of `coding`. Does not: find encoded runs (`unwrap`), which only the outermost layer has.
+//! under the bounds of `coding`, which hold for all of a body together as well. Does not: find encoded runs (`unwrap`), which only the outermost layer has.
 
 use super::files::{self, FileKind, HEAD};
 use super::opaque::Opaque;
@@ -173,8 +173,9 @@ impl Stream {
         let Packed::Yes(packed) = &mut self.packed else { return };
         let (decoder, inner) = packed.as_mut();
         let fed = decoder.push_to(bytes, &mut |piece| {
-            inner.push(rules, piece, report);
-            Ok(())
+            let (within, beyond) = piece.split_at(report.unpacks(piece.len()).min(piece.len()));
+            inner.push(rules, within, report);
+            if beyond.is_empty() { Ok(()) } else { Err(CodingFlaw::Ratio) }
         });
         let Err(flaw) = fed else { return };
         inner.end(rules, report);

@@ -237,6 +237,22 @@ fn what_nobody_can_read_is_found_in_bodies_parts_and_encodings_and_known_forms_a
     }
 }
 
+/// Each of them becomes no more than anything may.
+#[test]
+fn many_small_bombs_are_one() {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(&vec![0; 1 << 20]).unwrap();
+    let small = base64(&encoder.finish().unwrap());
+    let is_told = |body: &str, piece| {
+        scan_with(&all_rules(), body.as_bytes(), piece).leaks().iter().any(|leak| leak.rule == "packing-bomb")
+    };
+    let many = [small.as_str(); 20].join(" ");
+    assert!(many.len() < 60_000, "{}", many.len());
+    for piece in [1000, usize::MAX] {
+        assert!(!is_told(&small, piece) && is_told(&many, piece), "in pieces of {piece}");
+    }
+}
+
 #[test]
 fn a_bomb_in_a_body_is_told_of() {
     let bomb = gzip(&vec![0; 8 << 20]);

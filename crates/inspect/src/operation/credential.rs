@@ -10,6 +10,25 @@ use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 use policy::Credential;
 
+/// Fields that show a key and nothing else.
+const FIELDS: [&str; 12] = [
+    "api-key",
+    "authentication",
+    "deploy-token",
+    "job-token",
+    "ocp-apim-subscription-key",
+    "private-token",
+    "x-api-key",
+    "x-auth-token",
+    "x-goog-api-key",
+    "x-goog-iam-authorization-token",
+    "x-jfrog-art-api",
+    "x-nuget-apikey",
+];
+/// Parameters that hold a key at any host, as [`plain`] writes them.
+pub(super) const PARAMETERS: [&str; 6] =
+    ["access_token", "api-key", "api_key", "job_token", "oauth_token", "private_token"];
+
 /// More than this many in one request is nobody's.
 const MAX_CREDENTIALS: usize = 8;
 
@@ -22,9 +41,7 @@ pub(super) fn credentials(request: &Request<'_>) -> Result<Vec<Credential>, &'st
     for (name, value) in request.head.headers {
         match *name {
             "authorization" => found.extend(authorization(value)?),
-            "x-api-key" | "api-key" | "x-goog-api-key" | "ocp-apim-subscription-key" => {
-                found.push(sha256(value.trim_ascii()));
-            }
+            field if FIELDS.contains(&field) => found.push(sha256(value.trim_ascii())),
             "sec-websocket-protocol" => {
                 found.extend(value.split(|byte| *byte == b',').filter_map(subprotocol))
             }
@@ -35,17 +52,23 @@ pub(super) fn credentials(request: &Request<'_>) -> Result<Vec<Credential>, &'st
         .service
         .is_none_or(|service| matches!(service.family, Family::Gemini | Family::Vertex | Family::Gcs));
     for (name, value) in &request.target.query {
-        match name.as_str() {
-            "X-Amz-Credential" | "X-Goog-Credential" => found.push(key_id(value)?),
-            "AWSAccessKeyId" => found.push(Credential::AwsKeyId(value.as_str().into())),
+        match &*plain(name) {
+            "x-amz-credential" | "x-goog-credential" => found.push(key_id(value)?),
+            "awsaccesskeyid" => found.push(Credential::AwsKeyId(value.as_str().into())),
             "key" if takes_key => found.push(sha256(value.as_bytes())),
-            "access_token" | "api-key" | "api_key" => found.push(sha256(value.as_bytes())),
+            name if PARAMETERS.contains(&name) => found.push(sha256(value.as_bytes())),
             _ => {}
         }
     }
     found.sort();
     found.dedup();
     if found.len() > MAX_CREDENTIALS { Err("it shows more than 8 keys") } else { Ok(found) }
+}
+
+/// The name of a parameter as it is compared: some readers do not mind case, and Google's take what is common to all of their
+/// interfaces with a dollar sign before it, too.
+pub(super) fn plain(name: &str) -> String {
+    name.strip_prefix('$').unwrap_or(name).to_ascii_lowercase()
 }
 
 fn authorization(value: &[u8]) -> Result<Vec<Credential>, &'static str> {
@@ -134,7 +157,14 @@ mod tests {
             ("a/", "x-goog-api-key", "abc", ABC),
             ("a/", "sec-websocket-protocol", "realtime, openai-insecure-api-key.abc", ABC),
             ("generativelanguage.googleapis.com/v1?key=abc", "x", "", ABC),
+            ("generativelanguage.googleapis.com/v1?%24key=abc", "x", "", ABC),
+            ("generativelanguage.googleapis.com/v1?KEY=abc", "x", "", ABC),
+            ("generativelanguage.googleapis.com/v1?oauth_token=abc", "x", "", ABC),
             ("a/?access_token=abc", "x", "", ABC),
+            ("a/?API-Key=abc", "x", "", ABC),
+            ("gitlab.com/api/v4/projects?private_token=abc", "x", "", ABC),
+            ("gitlab.com/api/v4/projects", "private-token", "abc", ABC),
+            ("gitlab.com/api/v4/projects", "job-token", "abc", ABC),
             (
                 "a/",
                 "authorization",

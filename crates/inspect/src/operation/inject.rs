@@ -3,6 +3,7 @@
 //! Enters: whose service a request is for, and its target. Leaves: a [`KeyForm`]; the target without keys. Guarantees: what is
 //! signed is told from what shows a key, for no other key can take its place. Does not: know any key.
 
+use super::credential::{PARAMETERS, plain};
 use super::hosts::{Family, service};
 use super::target::decode;
 use std::borrow::Cow;
@@ -53,8 +54,8 @@ const FORMS: &[(KeyForm, &[&str])] = &[
     ),
 ];
 
-/// Parameters that hold a key, in lower case; `key` only where [`takes_key`].
-const KEYS: [&str; 3] = ["access_token", "api-key", "api_key"];
+/// Google's parameter for whole header fields, in lower case.
+const FIELDS: &str = "$httpheaders";
 /// Parameters that hold a signature, or whose it is, in lower case.
 const SIGNATURES: [&str; 8] = [
     "awsaccesskeyid",
@@ -83,7 +84,7 @@ pub fn key_form(provider: Option<&str>, target: &str) -> Option<KeyForm> {
 pub enum KeptKey {
     /// It is signed.
     Signed,
-    /// A name in its query cannot be read.
+    /// A name in its query cannot be read, or has header fields behind it.
     Unreadable,
 }
 
@@ -97,11 +98,15 @@ pub fn without_keys<'t>(host: &str, target: &'t str) -> Result<Cow<'t, str>, Kep
     let (mut kept, mut is_changed) = (Vec::new(), false);
     for part in query.split('&') {
         let raw = part.split('=').next().unwrap_or_default();
-        let name = decode(raw, true).map_err(|_| KeptKey::Unreadable)?.to_ascii_lowercase();
+        let name = decode(raw, true).map_err(|_| KeptKey::Unreadable)?;
+        if name.eq_ignore_ascii_case(FIELDS) {
+            return Err(KeptKey::Unreadable);
+        }
+        let name = plain(&name);
         if SIGNATURES.contains(&name.as_str()) {
             return Err(KeptKey::Signed);
         }
-        if KEYS.contains(&name.as_str()) || has_key && name == "key" {
+        if PARAMETERS.contains(&name.as_str()) || has_key && name == "key" {
             is_changed = true;
         } else {
             kept.push(part);
@@ -159,6 +164,8 @@ mod tests {
             (gemini, "/m?key=abc", Ok("/m")),
             (gemini, "/m?alt=sse&key=abc&x=%2F", Ok("/m?alt=sse&x=%2F")),
             (gemini, "/m?k%65y=abc&KEY=x&a", Ok("/m?a")),
+            (gemini, "/m?%24key=abc&oauth_token=x&a", Ok("/m?a")),
+            (gemini, "/m?%24httpHeaders=x-goog-api-key%3Aabc", Err(KeptKey::Unreadable)),
             ("h.example", "/m?access_token=a&key=b&api%2Dkey=c&d=e", Ok("/m?d=e")),
             ("api.openai.com", "/m?key=abc", Ok("/m?key=abc")),
             ("h.example", "/key=abc?", Ok("/key=abc?")),
@@ -176,7 +183,7 @@ mod tests {
         fn no_key_that_is_told_of_stays(
             host in prop::sample::select(vec!["generativelanguage.googleapis.com", "llm.example", "api.openai.com"]),
             parts in prop::collection::vec(prop::sample::select(vec![
-                "key=a", "k%65y=a", "access_token=a", "api-key=a", "api_key", "alt=sse", "", "=", "a=%26key=b", "KEY=a", "sig=a",
+                "key=a", "k%65y=a", "$key=a", "access_token=a", "api-key=a", "api_key", "alt=sse", "", "=", "a=%26key=b", "KEY=a", "sig=a",
                 "X-Amz-Credential=A%2Fb", "AWSAccessKeyId=A", "%zz=a", "key%3Da", "a+b=c",
             ]), 0..6),
         ) {

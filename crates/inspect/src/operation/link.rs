@@ -31,7 +31,9 @@ impl Link {
     pub(super) fn of(text: &str) -> Self {
         // As the WHATWG's standard has it, tabs and line ends count for nothing, wherever they are.
         let plain: String = text.chars().filter(|it| !matches!(it, '\t' | '\r' | '\n')).collect();
-        let Some((scheme, rest)) = plain.trim_start_matches(|it: char| it <= ' ').split_once(':') else {
+        // Some libraries cut off all white space that Unicode knows.
+        let is_space = |it: char| it <= ' ' || it.is_whitespace() || it == '\u{feff}';
+        let Some((scheme, rest)) = plain.trim_start_matches(is_space).split_once(':') else {
             return Self::Nowhere;
         };
         let scheme = scheme.to_ascii_lowercase();
@@ -120,6 +122,8 @@ mod tests {
             ("http://a.io?q=1", to("a.io", 80, "/?q=1")),
             (" \thttps://a.io/", to("a.io", 443, "/")),
             ("ht\ntps://a.\tio/x", to("a.io", 443, "/x")),
+            ("\u{a0}\u{2003}https://a.io/", to("a.io", 443, "/")),
+            ("\u{feff}\u{85}https://a.io/", to("a.io", 443, "/")),
             ("https://[2001:DB8::1]:80/", to("2001:db8::1", 80, "/")),
             ("https://192.0.2.1/", to("192.0.2.1", 443, "/")),
             ("gs://bucket/a/b", to("storage.googleapis.com", 443, "/bucket/a/b")),

@@ -529,6 +529,11 @@ mod tests {
                 "",
                 "gemini unknown unknown",
             ),
+            (
+                "POST https://generativelanguage.googleapis.com/v1beta/models/g:generateContent?%24httpHeaders=x-goog-api-key%3Ax",
+                "",
+                "gemini unknown unknown",
+            ),
             ("GET https://api.openai.com/v1/models\nx-original-url: /v1/files", "", "openai unknown unknown"),
             ("GET https://api.openai.com/v1/models\nx-rewrite-url: /v1/models", "", "openai models meta"),
             ("GET https://api.openai.com/v1/../v1/files", "", "openai unknown unknown"),

@@ -149,6 +149,10 @@ fn is_itself(request: &Request<'_>) -> Result<(), &'static str> {
             return Err("a parameter says that it has another method");
         }
     }
+    // Google's interfaces take what it says for fields of the head.
+    if request.target.query.iter().any(|(name, _)| name.eq_ignore_ascii_case("$httpHeaders")) {
+        return Err("a parameter says that it has other header fields");
+    }
     // Some frameworks go by these in place of the first line.
     for name in ["x-original-url", "x-rewrite-url"] {
         if request.header(name)?.is_some_and(|other| other != request.head.target) {
