@@ -177,7 +177,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Sending<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.of.state().size.clone()
+        self.of.state().size
     }
 }
 
