@@ -133,20 +133,22 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 }
 
 fn classify(request: &Recorded) -> Result<Operation> {
+    if request.has_other_host {
+        return Ok(Operation::unknown("its URL names one host and a field of its head another"));
+    }
     let headers: Vec<_> =
         request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let (method, host, target) = (&*request.method, &*request.host, &*request.target);
     let head = Head { method, host, port: request.port, target, headers: &headers };
     let mut reader = Reader::leaving(&head, true);
     // What the body does not tell, its coding does not hide.
-    if reader.reads_body() {
+    if reader.reads_body() && !request.body.is_empty() {
         match decoded(request) {
             Ok(body) => reader.push(&body),
             Err(flaw) => {
-                return Ok(Operation::unknown(format!(
-                    "the coding of the body cannot be undone: {}",
-                    flaw.as_str()
-                )));
+                let Operation { provider, credentials, .. } = reader.so_far().clone();
+                let why = format!("the coding of the body cannot be undone: {}", flaw.as_str());
+                return Ok(Operation { provider, credentials, ..Operation::unknown(why) });
             }
         }
     }
@@ -170,9 +172,16 @@ fn decoded(request: &Recorded) -> Result<Cow<'_, [u8]>, CodingFlaw> {
         return Ok(Cow::Borrowed(&request.body));
     }
     let (mut decoder, mut body) = (Decoder::new(codings, LARGEST)?, Vec::new());
-    decoder.push(&request.body, &mut body)?;
-    decoder.end()?;
-    Ok(Cow::Owned(body))
+    let mut undo = || {
+        decoder.push(&request.body, &mut body)?;
+        decoder.end()
+    };
+    match undo() {
+        Ok(()) => Ok(Cow::Owned(body)),
+        // Proxies record what they have decoded, and the head as it was sent.
+        Err(_) if request.is_text => Ok(Cow::Borrowed(&request.body)),
+        Err(flaw) => Err(flaw),
+    }
 }
 
 fn print(operation: &Operation, judged: Option<judged::Judged>, out: &mut impl Write) -> Result<()> {

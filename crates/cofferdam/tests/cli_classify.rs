@@ -84,13 +84,20 @@ fn what_cannot_be_read_stands_in_its_place_and_is_told_of() {
 fn a_har_file_is_read_with_its_bodies() {
     let har = r#"{"log": {"version": "1.2", "entries": [
         {"request": {"method": "POST", "url": "https://api.anthropic.com/v1/messages#x",
-            "headers": [{"name": ":authority", "value": "x"}, {"name": "X-Api-Key", "value": "abc"}],
+            "headers": [{"name": ":authority", "value": "API.anthropic.com:443"}, {"name": "X-Api-Key", "value": "abc"}],
             "postData": {"mimeType": "application/json", "text": "{\"model\": \"c\"}"}}},
         {"request": {"method": "POST", "url": "https://api.openai.com/v1/embeddings", "headers": [],
             "postData": {"text": "eyJtb2RlbCI6ImUifQ==", "encoding": "base64"}}},
         {"request": {"method": "POST", "url": "https://api.openai.com/v1/audio/transcriptions",
             "headers": [{"name": "Content-Type", "value": "multipart/form-data; boundary=B"}],
             "postData": {"params": [{"name": "file", "fileName": "a.wav", "value": "x"}, {"name": "model", "value": "w"}]}}},
+        {"request": {"method": "POST", "url": "https://agent.example/", "headers": null,
+            "postData": {"mimeType": "application/json; charset=utf-8",
+                "text": "{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"tools/list\"}"}}},
+        {"request": {"method": "POST", "url": "https://api.openai.com/v1/embeddings",
+            "headers": [{"name": "content-encoding", "value": "gzip"}], "postData": {"text": "{\"model\": \"e\"}"}}},
+        {"request": {"method": "GET", "url": "https://huggingface.co/o/m/resolve/main/x", "headers": [],
+            "postData": {"text": "and something with it"}}},
         {"response": {}}
     ]}}"#;
     let (code, objects, said) = classify("session.har", har);
@@ -100,10 +107,44 @@ fn a_har_file_is_read_with_its_bodies() {
         "anthropic messages call - c",
         "openai embeddings call - e",
         "openai audio call - w",
+        "mcp tools/list meta - -",
+        "openai embeddings call - e",
+        "huggingface unknown unknown - -",
         "- unknown unknown - -",
     ];
     assert_eq!(found, expected);
-    assert!(said.contains("session.har:entry 4: "), "{said}");
+    assert!(said.contains("session.har:entry 7: "), "{said}");
+}
+
+#[test]
+fn a_line_is_read_as_it_was_written() {
+    let lines = [
+        // Fields that are there twice are not lost.
+        r#"{"method":"POST","url":"https://api.openai.com/v1/responses","body":{"model":"a","n":[1,-2,0.5,null,"\u00e9"],"model":"b"}}"#,
+        r#"{"method":"POST","url":"https://api.openai.com/v1/responses","body":{"id":123456789012345678901234567890,"model":"a"}}"#,
+        r#"{"method":"POST","url":"/v1/responses","headers":{"Host":"api.openai.com"},"body":{"model":"a"}}"#,
+        r#"{"method":"POST","url":"https://api.openai.com/v1/responses","headers":{"host":"evil.example"},"body":{"model":"a"}}"#,
+        r#"{"method":"POST","url":"https://api.openai.com/v1/responses","headers":null,"body":{"model":"a"},"body_base64":null}"#,
+        r#"{"method":"POST","url":"https://agent.example/","body":{"jsonrpc":"2.0","id":1,"method":"message/send","params":{}}}"#,
+        r#"{"method":"GET","url":"https://huggingface.co/o/m/resolve/main/x","body":"and something with it"}"#,
+        r#"{"method":"GET","url":"https://huggingface.co/o/m/resolve/main/x","headers":{"content-length":"0"}}"#,
+        r#"{"method":"POST","url":"https://upload.pypi.org/legacy/","headers":{"authorization":"Basic ..."},"body":"x"}"#,
+    ];
+    let (code, objects, said) = classify("requests.jsonl", &lines.join("\n"));
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    let found: Vec<_> = objects.iter().map(short).collect();
+    let expected = [
+        "openai unknown unknown - -",
+        "openai responses call - a",
+        "openai responses call - a",
+        "- unknown unknown - -",
+        "openai responses call - a",
+        "a2a message/send call - -",
+        "huggingface unknown unknown - -",
+        "huggingface resolve download o/m -",
+        "pypi publish upload - -",
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod peers;
 mod proxy_head;
 mod quic;
 mod refusal;
+mod requests;
 mod retry;
 mod server_flight;
 mod support;

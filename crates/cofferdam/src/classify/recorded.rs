@@ -3,8 +3,11 @@
 //! Enters: a file's bytes. Leaves: its requests in order, each with where it is. Guarantees: one that cannot be read stands
 //! in its place as an error. Does not: read answers.
 
+mod verbatim;
+
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// One request.
 pub(super) struct Recorded {
@@ -17,6 +20,10 @@ pub(super) struct Recorded {
     /// Names in lower case.
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
+    /// Whether the body was recorded as text, which a compressed one cannot be: it may have been recorded decoded.
+    pub(super) is_text: bool,
+    /// A field of the head says that it is for another host than the URL has it.
+    pub(super) has_other_host: bool,
 }
 
 /// What is read of an object of a line.
@@ -57,21 +64,29 @@ pub(super) fn recorded(text: &[u8]) -> Vec<(String, Result<Recorded>)> {
 
 fn of_line(line: &[u8]) -> Result<Recorded> {
     let value: Value = serde_json::from_slice(line).context("the line is not JSON")?;
-    let headers = value.get("headers").map(headers).transpose()?.unwrap_or_default();
-    let body = match (value.get("body"), value.get("body_base64")) {
+    let mut headers = headers(value.get("headers"))?;
+    let there = |name: &str| value.get(name).filter(|value| !value.is_null());
+    let body = match (there("body"), there("body_base64")) {
         (Some(_), Some(_)) => bail!("it has body and body_base64"),
         (None, Some(encoded)) => bytes(encoded.as_str().context("body_base64 is no text")?)?,
         (Some(Value::String(text)), None) => text.clone().into_bytes(),
-        (None | Some(Value::Null), None) => Vec::new(),
-        (Some(json), None) => serde_json::to_vec(json)?,
+        (None, None) => Vec::new(),
+        (Some(_), None) => {
+            default_type(&mut headers, "application/json");
+            // A field that is there twice is there twice.
+            verbatim::body(line).context("the line is not JSON")?
+        }
     };
-    request(&value, headers, body)
+    request(&value, headers, body, there("body_base64").is_none())
 }
 
 fn of_har(entry: &Value) -> Result<Recorded> {
     let value = entry.get("request").context("the entry has no request")?;
-    let headers = value.get("headers").map(headers).transpose()?.unwrap_or_default();
+    let mut headers = headers(value.get("headers"))?;
     let post = value.get("postData");
+    if let Some(kind) = post.and_then(|post| post.get("mimeType")).and_then(Value::as_str) {
+        default_type(&mut headers, kind);
+    }
     let text = post.and_then(|post| post.get("text")).and_then(Value::as_str).filter(|text| !text.is_empty());
     let is_base64 = post.and_then(|post| post.get("encoding")).and_then(Value::as_str) == Some("base64");
     let params = post.and_then(|post| post.get("params")).and_then(Value::as_array);
@@ -81,15 +96,38 @@ fn of_har(entry: &Value) -> Result<Recorded> {
         (None, Some(params)) if !params.is_empty() => form(params, &headers)?,
         (None, _) => Vec::new(),
     };
-    request(value, headers, body)
+    request(value, headers, body, !is_base64)
 }
 
-fn request(value: &Value, headers: Vec<(String, String)>, body: Vec<u8>) -> Result<Recorded> {
+/// What the body is, where no field of the head says it.
+fn default_type(headers: &mut Vec<(String, String)>, kind: &str) {
+    if !kind.is_empty() && !headers.iter().any(|(name, _)| name == "content-type") {
+        headers.push(("content-type".to_owned(), kind.to_owned()));
+    }
+}
+
+fn request(value: &Value, headers: Vec<(String, String)>, body: Vec<u8>, is_text: bool) -> Result<Recorded> {
     let text = |name: &str| {
         value.get(name).and_then(Value::as_str).with_context(|| format!("it has no {name} that is a text"))
     };
-    let (host, port, target) = url(text("url")?)?;
-    Ok(Recorded { method: text("method")?.to_owned(), host, port, target, headers, body })
+    let method = text("method")?.to_owned();
+    // Those of HTTP/2 that begin with a colon are in method and URL.
+    let (own, headers): (Vec<_>, Vec<_>) = headers.into_iter().partition(|(name, _)| name.starts_with(':'));
+    let whom: Vec<&str> = own
+        .iter()
+        .chain(&headers)
+        .filter(|(name, _)| name == ":authority" || name == "host")
+        .map(|(_, value)| value.trim())
+        .collect();
+    let written = match (text("url")?, whom.first()) {
+        // As it stands in the first line of HTTP/1.
+        (path, Some(host)) if path.starts_with('/') => Cow::Owned(format!("https://{host}{path}")),
+        (whole, _) => Cow::Borrowed(whole),
+    };
+    let (host, port, target) = url(&written)?;
+    let is_other = |other: &&str| url(&format!("https://{other}/")).is_ok_and(|(other, ..)| other != host);
+    let has_other_host = whom.iter().any(is_other);
+    Ok(Recorded { method, host, port, target, headers, body, is_text, has_other_host })
 }
 
 /// Host, port, and path with query.
@@ -118,17 +156,13 @@ fn url(url: &str) -> Result<(String, u16, String)> {
     Ok((host, port, target))
 }
 
-/// An object of texts or lists, or a list of pairs or of objects.
-fn headers(value: &Value) -> Result<Vec<(String, String)>> {
+/// An object of texts or lists, or a list of pairs or of objects. Names in lower case.
+fn headers(value: Option<&Value>) -> Result<Vec<(String, String)>> {
     let text = |value: &Value| value.as_str().map(str::to_owned).context("a header is no text");
     let mut all = Vec::new();
-    let mut add = |name: &str, value: String| {
-        // Those of HTTP/2 that begin with a colon are in method and url.
-        if !name.starts_with(':') {
-            all.push((name.to_ascii_lowercase(), value));
-        }
-    };
-    match value {
+    let mut add = |name: &str, value: String| all.push((name.to_ascii_lowercase(), value));
+    match value.unwrap_or(&Value::Null) {
+        Value::Null => {}
         Value::Object(fields) => {
             for (name, value) in fields {
                 match value {

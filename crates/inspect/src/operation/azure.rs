@@ -54,13 +54,32 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         ["contentsafety" | "language" | "speechtotext" | "computervision" | "vision" | "text", ..]
             if request.service.is_some() && request.method() == "POST" =>
         {
-            Ok(Some(Draft::new(provider, "cognitive", Verb::Call)))
+            let verb = if keeps(&segments) { Verb::Upload } else { Verb::Call };
+            Ok(Some(Draft::new(provider, "cognitive", verb)))
         }
         _ => Ok(None),
     }
 }
 
+/// Whether what is sent to one of the service's other models is kept there.
+fn keeps(segments: &[&str]) -> bool {
+    const KEPT: [&str; 7] =
+        ["authoring", "blocklists", "datasets", "endpoints", "models", "projects", "webhooks"];
+    let is_transcript = segments.last().is_some_and(|last| last.ends_with(":transcribe"));
+    segments.first() == Some(&"speechtotext") && !is_transcript
+        || segments.iter().any(|segment| KEPT.contains(segment))
+}
+
 fn deployed(request: &Request<'_>, provider: &'static str, deployment: &str, rest: &[&str]) -> Shape {
+    if rest.is_empty() {
+        return Ok(match request.method() {
+            "GET" | "HEAD" => Some(Draft::new(provider, "models", Verb::Meta).model(deployment)),
+            "PUT" | "PATCH" | "DELETE" => {
+                Some(Draft::new(provider, "models", Verb::Mutate).model(deployment))
+            }
+            _ => None,
+        });
+    }
     if request.method() != "POST" {
         return Ok(None);
     }
@@ -125,6 +144,22 @@ mod tests {
                 r#"{"model":"m"}"#,
                 "azure-openai responses call model=m",
             ),
+            (&format!("GET {host}/openai/deployments/prod"), "", "azure-openai models meta model=prod"),
+            (&format!("DELETE {host}/openai/deployments/prod"), "", "azure-openai models mutate model=prod"),
+            (&format!("POST {host}/openai/deployments/prod"), "{}", "azure-openai unknown unknown"),
+            (&format!("POST {host}/contentsafety/text:analyze"), "{}", "azure-openai cognitive call"),
+            (
+                &format!("POST {host}/contentsafety/text/blocklists/b:addOrUpdateBlocklistItems"),
+                "{}",
+                "azure-openai cognitive upload",
+            ),
+            (&format!("POST {host}/language/:analyze-text"), "{}", "azure-openai cognitive call"),
+            (
+                &format!("POST {host}/speechtotext/transcriptions:transcribe"),
+                "x",
+                "azure-openai cognitive call",
+            ),
+            (&format!("POST {host}/speechtotext/v3.2/transcriptions"), "{}", "azure-openai cognitive upload"),
             (&format!("POST {host}/openai/files?api-version=1"), "", "azure-openai files upload"),
             (&format!("POST {host}/openai/v1/files"), "", "azure-openai files upload"),
             (&format!("POST {host}/openai/batches?api-version=1"), "", "azure-openai batches upload"),

@@ -5,6 +5,7 @@
 
 use super::contacts::{self, Watch};
 use super::form::Form;
+use super::graphql;
 use super::json::{Found, Json, Value};
 use super::oci;
 use super::request::{Field, Says, Wanted};
@@ -209,7 +210,8 @@ fn tell(says: Says, value: Value, operation: &mut Operation) -> Result<bool, &'s
                 _ => return Err("it is neither a download nor an upload"),
             }
         }
-        (Says::Model | Says::Resource | Says::Direction, Value::Bool(_) | Value::Other) => {
+        (Says::Document, Value::Text(document)) => operation.verb = graphql::verb(&document)?,
+        (Says::Model | Says::Resource | Says::Direction | Says::Document, Value::Bool(_) | Value::Other) => {
             return Err("a field that decides is no text");
         }
     }

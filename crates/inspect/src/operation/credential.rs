@@ -34,8 +34,10 @@ const MAX_CREDENTIALS: usize = 8;
 
 /// All that a request shows.
 ///
+/// What cannot be read stands for itself, and is nobody's whose key is known.
+///
 /// # Errors
-/// There are too many, or one cannot be read.
+/// There are too many, or a signature names two.
 pub(super) fn credentials(request: &Request<'_>) -> Result<Vec<Credential>, &'static str> {
     let mut found = Vec::new();
     for (name, value) in request.head.headers {
@@ -53,7 +55,9 @@ pub(super) fn credentials(request: &Request<'_>) -> Result<Vec<Credential>, &'st
         .is_none_or(|service| matches!(service.family, Family::Gemini | Family::Vertex | Family::Gcs));
     for (name, value) in &request.target.query {
         match &*plain(name) {
-            "x-amz-credential" | "x-goog-credential" => found.push(key_id(value)?),
+            "x-amz-credential" | "x-goog-credential" => {
+                found.push(key_id(value).unwrap_or_else(|| sha256(value.as_bytes())));
+            }
             "awsaccesskeyid" => found.push(Credential::AwsKeyId(value.as_str().into())),
             "key" if takes_key => found.push(sha256(value.as_bytes())),
             name if PARAMETERS.contains(&name) => found.push(sha256(value.as_bytes())),
@@ -80,14 +84,15 @@ fn authorization(value: &[u8]) -> Result<Vec<Credential>, &'static str> {
     };
     let rest = rest.trim_ascii();
     if scheme.eq_ignore_ascii_case(b"basic") {
-        return basic(rest).map(|found| vec![found]);
+        return Ok(vec![basic(rest).unwrap_or_else(|| sha256(value))]);
     }
     if scheme.len() >= 4 && scheme.to_ascii_uppercase().starts_with(b"AWS4") {
         let text = std::str::from_utf8(rest).map_err(|_| "its signature is no text")?;
         let mut parts = text.split(',').filter_map(|part| part.trim().strip_prefix("Credential="));
         return match (parts.next(), parts.next()) {
-            (Some(one), None) => Ok(vec![key_id(one)?]),
-            (_, _) => Err("its signature does not name one key"),
+            (Some(one), None) => Ok(vec![key_id(one).unwrap_or_else(|| sha256(value))]),
+            (None, _) => Ok(vec![sha256(value)]),
+            (Some(_), Some(_)) => Err("its signature names two keys"),
         };
     }
     if scheme.eq_ignore_ascii_case(b"aws") {
@@ -98,22 +103,17 @@ fn authorization(value: &[u8]) -> Result<Vec<Credential>, &'static str> {
 }
 
 /// `KEYID/date/region/service/aws4_request` (Signature Version 4).
-fn key_id(scope: &str) -> Result<Credential, &'static str> {
-    match scope.split_once('/') {
-        Some((id, _)) if !id.is_empty() => Ok(Credential::AwsKeyId(id.into())),
-        Some(_) | None => Err("its signature does not name one key"),
-    }
+fn key_id(scope: &str) -> Option<Credential> {
+    let (id, _) = scope.split_once('/')?;
+    (!id.is_empty()).then(|| Credential::AwsKeyId(id.into()))
 }
 
 /// The password: for registries and Git it is the token, whatever the user is called.
-fn basic(encoded: &[u8]) -> Result<Credential, &'static str> {
-    let Some(decoded) = base64::decode(encoded) else { return Err("its password is not Base64") };
-    let at = decoded.iter().position(|byte| *byte == b':');
-    let Some(password) = at.and_then(|at| decoded.get(at + 1..)) else { return Err("it has no password") };
-    if !password.is_empty() {
-        return Ok(sha256(password));
-    }
-    Ok(sha256(decoded.get(..at.unwrap_or_default()).unwrap_or_default()))
+fn basic(encoded: &[u8]) -> Option<Credential> {
+    let decoded = base64::decode(encoded)?;
+    let at = decoded.iter().position(|byte| *byte == b':')?;
+    let (user, password) = (decoded.get(..at)?, decoded.get(at + 1..)?);
+    Some(sha256(if password.is_empty() { user } else { password }))
 }
 
 /// Browsers cannot set fields on a WebSocket; OpenAI takes the key as a subprotocol.
@@ -186,10 +186,16 @@ mod tests {
         assert_eq!(of("a/", &two).unwrap().len(), 2);
         let many: Vec<_> = ["1", "2", "3", "4", "5", "6", "7", "8", "9"].map(|key| ("api-key", key)).into();
         assert!(of("a/", &many).is_err());
-        for value in
-            ["AWS4-HMAC-SHA256 x", "AWS4-HMAC-SHA256 Credential=A/b, Credential=C/d", "Basic !", "Basic YWJj"]
-        {
-            assert!(of("a/", &[("authorization", value)]).is_err(), "{value}");
+        let both = "AWS4-HMAC-SHA256 Credential=A/b, Credential=C/d";
+        assert!(of("a/", &[("authorization", both)]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_nobodys_whose_key_is_known() {
+        for value in ["AWS4-HMAC-SHA256 x", "AWS4-HMAC-SHA256 Credential=A", "Basic !", "Basic YWJj"] {
+            let itself = sha256(value.as_bytes()).to_string();
+            assert_eq!(of("a/", &[("authorization", value)]), Ok(vec![itself]), "{value}");
         }
+        assert_eq!(of("a/?X-Amz-Credential=A", &[]).unwrap().len(), 1);
     }
 }

@@ -3,6 +3,7 @@
 //! Enters: a head. Leaves: a draft. Guarantees: what reads is no more than that; everything else of the interface changes
 //! something. Does not: know its many methods.
 
+use super::graphql;
 use super::request::{Draft, Request, Shape};
 use policy::Verb;
 
@@ -15,6 +16,21 @@ pub(super) fn site(request: &Request<'_>) -> Shape {
         || matches!(rest, ["archive" | "raw" | "tarball" | "zipball", _, ..]);
     let draft = || Draft::new(provider, "content", Verb::Download).resource(format!("{owner}/{repository}"));
     Ok((is_file && request.is_read()).then(draft))
+}
+
+/// Reads a head where its files are, each behind the name of its repository.
+pub(super) fn content(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let rest = match segments.as_slice() {
+        ["media", rest @ ..] if request.head.host.starts_with("media.") => rest,
+        rest => rest,
+    };
+    let [owner, repository, _, ..] = rest else { return Ok(None) };
+    if [owner, repository].iter().any(|name| name.is_empty() || name.contains('/')) {
+        return Err("the name of the repository is none");
+    }
+    let draft = || Draft::new(request.provider("github"), "content", Verb::Download);
+    Ok(request.is_read().then(|| draft().resource(format!("{owner}/{repository}")).odd_path()))
 }
 
 /// Reads a head at the interface.
@@ -35,7 +51,9 @@ pub(super) fn api(request: &Request<'_>) -> Shape {
             ("content", Verb::Download)
         }
         ("GET" | "HEAD", _) => ("rest", Verb::Meta),
-        (_, ["graphql"]) => return Err("queries of GraphQL are not read"),
+        (_, ["graphql"]) => {
+            return graphql::draft(Draft::new(provider, "graphql", Verb::Unknown), request).map(Some);
+        }
         ("POST" | "PUT" | "PATCH", _) if is_assets => ("assets", Verb::Upload),
         // What is sent is kept there for whoever may read it.
         ("PUT", ["repos", _, _, "contents", ..]) => ("contents", Verb::Upload),
@@ -67,8 +85,20 @@ mod tests {
                 "",
                 "github content download resource=o/r",
             ),
-            ("GET https://codeload.github.com/o/r/tar.gz/v1", "", "github content download"),
-            ("GET https://raw.githubusercontent.com/o/r/main/x", "", "github content download"),
+            ("GET https://codeload.github.com/o/r/tar.gz/v1", "", "github content download resource=o/r"),
+            ("GET https://raw.githubusercontent.com/o/r/main/x", "", "github content download resource=o/r"),
+            (
+                "GET https://media.githubusercontent.com/media/o/r/main/x",
+                "",
+                "github content download resource=o/r",
+            ),
+            (
+                "GET https://objects.githubusercontent.com/a/b?X-Amz-Signature=x",
+                "",
+                "github content download",
+            ),
+            ("POST https://raw.githubusercontent.com/o/r/main/x", "", "github unknown unknown"),
+            ("GET https://raw.githubusercontent.com/o%2Fr/x/main/x", "", "github unknown unknown"),
             ("GET https://api.github.com/repos/o/r", "", "github rest meta resource=o/r"),
             ("POST https://api.github.com/repos/o/r/issues", "", "github rest mutate resource=o/r"),
             ("PUT https://api.github.com/repos/o/r/contents/x", "", "github contents upload resource=o/r"),

@@ -16,7 +16,8 @@ pub(super) const PROVIDER: &str = "mcp";
 pub(super) fn shape(request: &Request<'_>) -> Shape {
     let segments = request.segments();
     if let [.., ".well-known", kind] | [.., ".well-known", kind, _] = segments.as_slice() {
-        let is_oauth = ["oauth-protected-resource", "oauth-authorization-server"].contains(kind);
+        let is_oauth =
+            ["oauth-protected-resource", "oauth-authorization-server", "openid-configuration"].contains(kind);
         return Ok((is_oauth && request.is_read()).then(|| Draft::new(PROVIDER, "authorization", Verb::Meta)));
     }
     // Who sends a request chooses its fields: at a known host, and for what has no body to show it, the path must say so.

@@ -21,6 +21,7 @@ mod git;
 mod github;
 mod gitlab;
 mod google;
+mod graphql;
 mod hosts;
 mod hub;
 mod inference;
@@ -43,6 +44,7 @@ mod shapes;
 pub mod shield;
 mod target;
 mod text;
+mod tokens;
 
 pub use inject::{KeptKey, KeyForm, key_form, without_keys};
 
@@ -104,12 +106,14 @@ pub struct Reader {
     is_failed: bool,
     /// Whether the head can be understood in two ways.
     is_ambiguous: bool,
+    /// Whether it has no body, for that of what only reads is read by some servers and by others not.
+    is_bare: bool,
 }
 
 impl Reader {
     /// Begins with a head.
     pub fn new(head: &Head<'_>) -> Self {
-        Self::of(shapes::draft(head, shapes::ALL), None)
+        Self::of(head, shapes::draft(head, shapes::ALL), None)
     }
 
     /// Begins with a head that is for a server of models, tools or agents of one's own: the host that it names, and fields and
@@ -118,7 +122,7 @@ impl Reader {
     pub fn of_server(head: &Head<'_>, holding: Option<&str>) -> Self {
         let mut draft = shapes::draft(head, shapes::OF_SERVERS);
         hold_arguments(&mut draft, holding);
-        Self::of(draft, None)
+        Self::of(head, draft, None)
     }
 
     /// Begins with a head, and looks for whom the request has the provider contact ([`Operation::contacts`]): as long as the
@@ -127,7 +131,7 @@ impl Reader {
         let mut draft = shapes::draft(head, shapes::ALL);
         hold_arguments(&mut draft, with_arguments.then_some(head.host));
         let watch = contacts::watch(head, &mut draft);
-        Self::of(draft, watch)
+        Self::of(head, draft, watch)
     }
 
     /// Begins with a head, and holds what tools are called with ([`Operation::calls`]): up to 64 KiB, and nothing is known of
@@ -135,16 +139,19 @@ impl Reader {
     pub fn with_arguments(head: &Head<'_>) -> Self {
         let mut draft = shapes::draft(head, shapes::ALL);
         hold_arguments(&mut draft, Some(head.host));
-        Self::of(draft, None)
+        Self::of(head, draft, None)
     }
 
-    fn of(draft: Draft, watch: Option<Watch>) -> Self {
+    fn of(head: &Head<'_>, draft: Draft, watch: Option<Watch>) -> Self {
         let Draft { operation, wanted, is_ambiguous, .. } = draft;
         let body = Body::new(wanted, watch);
         let is_known = body.as_ref().is_none_or(Body::is_known);
         let state = if is_known { State::Known } else { State::NeedMore };
-        let mut reader =
-            Self { operation, state, body, seen: 0, is_settled: false, is_failed: false, is_ambiguous };
+        // What is behind an upgrade is of another protocol.
+        let is_upgraded = head.headers.iter().any(|(name, _)| *name == "upgrade");
+        let is_bare = matches!(head.method, "GET" | "HEAD") && !is_upgraded;
+        let (seen, is_settled, is_failed) = (0, false, false);
+        let mut reader = Self { operation, state, body, seen, is_settled, is_failed, is_ambiguous, is_bare };
         reader.settle();
         reader
     }
@@ -177,11 +184,15 @@ impl Reader {
 
     /// Whether what comes of the body makes a difference. False: it need not be decoded for this reader.
     pub fn reads_body(&self) -> bool {
-        self.body.is_some()
+        self.body.is_some() || self.is_bare
     }
 
     /// Takes the next bytes of the body.
     pub fn push(&mut self, body: &[u8]) {
+        if self.is_bare && !body.is_empty() {
+            self.is_bare = false;
+            return self.fail("a request that only reads has a body");
+        }
         let mut rest = body;
         while !rest.is_empty() {
             if self.seen >= MAX_UNDECIDED && matches!(self.state, State::NeedMore) {

@@ -182,7 +182,12 @@ pub(super) fn azure_blob(request: &Request<'_>) -> Shape {
             (_, _, _) => return Err("it is about two things of an object"),
         };
     let is_copy = request.has_header("x-ms-copy-source");
-    let (api, verb) = match (request.method(), about) {
+    // Case makes no difference there.
+    let about = about.map(str::to_ascii_lowercase);
+    if about.as_deref() == Some("") {
+        return Err("it does not say what of an object it is about");
+    }
+    let (api, verb) = match (request.method(), about.as_deref()) {
         // One name is an object's, in the container that has none.
         ("GET" | "HEAD", None) if !segments.is_empty() => ("object", Verb::Download),
         ("GET" | "HEAD", Some("list" | "filesystem")) => ("list", Verb::Meta),
@@ -288,7 +293,18 @@ mod tests {
             (
                 "PUT https://1.s3-control.eu-west-1.amazonaws.com/v20180820/accesspoint/a",
                 "",
-                "- unknown unknown",
+                "s3 configuration mutate",
+            ),
+            // Signed as requests for objects are.
+            (
+                "GET https://1.s3-control.eu-west-1.amazonaws.com/v20180820/jobs\nx-amz-content-sha256: x",
+                "",
+                "s3 configuration meta",
+            ),
+            (
+                "PUT https://1.s3-control.eu-west-1.amazonaws.com/x\nx-amz-content-sha256: x",
+                "",
+                "s3 unknown unknown",
             ),
         ]);
     }
@@ -327,6 +343,8 @@ mod tests {
             ),
             (&format!("PUT {host}/c/b?comp=block&blockid=x"), "", "azure-blob object upload resource=c/b"),
             (&format!("PUT {host}/c/b?comp=blocklist"), "", "azure-blob object upload resource=c/b"),
+            (&format!("PUT {host}/c/b?comp=BlockList"), "", "azure-blob object upload resource=c/b"),
+            (&format!("PUT {host}/c/b?comp="), "x", "azure-blob unknown unknown"),
             (
                 &format!("PUT {host}/c/b\nx-ms-copy-source: https://x"),
                 "",

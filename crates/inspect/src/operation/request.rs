@@ -58,6 +58,8 @@ pub(super) enum Says {
     Resource,
     /// `download` or `upload` of Git LFS.
     Direction,
+    /// What a document of GraphQL does.
+    Document,
 }
 
 /// Which methods of JSON-RPC are meant, and what the head says of them.

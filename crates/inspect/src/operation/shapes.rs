@@ -10,7 +10,7 @@ use super::target::Target;
 use super::{Head, credential};
 use super::{
     a2a, anthropic, azure, bedrock, cas, git, github, gitlab, google, hub, inference, listed, mcp, objects,
-    oci, ollama, openai, packages,
+    oci, ollama, openai, packages, tokens,
 };
 use policy::{Operation, Verb};
 use std::borrow::Cow;
@@ -34,6 +34,7 @@ const BY_PATH: &[Reads] = &[
     openai::shape,
     packages::shape,
     listed::server,
+    tokens::oauth,
 ];
 
 /// By their header fields or bodies, whatever their paths; and who sends a request chooses both.
@@ -143,6 +144,11 @@ fn is_itself(request: &Request<'_>) -> Result<(), &'static str> {
             return Err("a header field says that it has another method");
         }
     }
+    // Some servers read what others pass by, or take for the next request.
+    let has_length = request.header("content-length")?.is_some_and(|length| length != "0");
+    if request.is_read() && (has_length || request.has_header("transfer-encoding")) {
+        return Err("a request that only reads has a body");
+    }
     // Of Rails and others; of Google's interfaces.
     for name in ["_method", "$httpMethod"] {
         if request.parameter(name)?.is_some_and(|other| !other.eq_ignore_ascii_case(method)) {
@@ -184,7 +190,8 @@ fn asked(request: &Request<'_>, families: Families) -> Shape {
     let Some(service) = request.service else { return by_shape(request, families) };
     let reads: &[Reads] = match service.family {
         Family::OpenAi => &[listed::there, openai::shape, anthropic::shape, inference::ranking, mcp::shape],
-        Family::Listed => &[listed::there],
+        Family::Listed => &[listed::there, tokens::oauth],
+        Family::Aws => &[tokens::aws],
         Family::Azure => &[azure::shape],
         Family::Anthropic => &[anthropic::shape, openai::shape],
         Family::Gemini => &[google::gemini, google::grpc],
@@ -200,7 +207,8 @@ fn asked(request: &Request<'_>, families: Families) -> Shape {
         Family::Gcs => &[google::grpc, google::gcs],
         Family::AzureBlob => &[objects::azure_blob],
         Family::Oci => &[oci::shape, listed::there],
-        Family::GitHub => &[git::shape, github::site],
+        Family::GitHub => &[git::shape, github::site, tokens::oauth],
+        Family::GitHubContent => &[github::content],
         Family::GitHubApi => &[github::api],
         Family::Pypi => &[packages::pypi],
         Family::Npm => &[packages::npm],
@@ -342,7 +350,11 @@ mod tests {
             ("POST http://v:8000/start_weight_update", "", "vllm start_weight_update admin"),
             ("POST http://v:8000/v1/chat/completions/render", model, "vllm chat call model=m"),
             ("POST http://t:8080/predictions/m", "x", "torchserve infer call model=m"),
+            ("PUT http://t:8080/predictions/m/1.0", "x", "torchserve infer call model=m"),
+            ("PUT http://t:8080/v1/chat/completions", "x", "- unknown unknown"),
             ("POST http://t:8081/models?url=https://x/y.mar", "", "torchserve models admin"),
+            ("GET http://t:8081/models/m", "", "torchserve models meta"),
+            ("DELETE http://t:8081/models/m", "", "torchserve models admin"),
             ("POST http://r:8265/api/jobs/", "{}", "ray jobs admin"),
             ("PUT http://r:8265/api/serve/applications/", "{}", "ray serve admin"),
             ("POST http://t:8001/grpc.health.v1.Health/Check", "", "triton Check meta"),

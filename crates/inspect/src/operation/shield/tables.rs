@@ -319,6 +319,8 @@ pub(super) const TORCHSERVE: Surface = Surface {
         &[
             "POST /predictions/*",
             "POST /predictions/*/*",
+            "PUT /predictions/*",
+            "PUT /predictions/*/*",
             "POST /explanations/*",
             "POST /explanations/*/*",
             "POST /wfpredict/*",
