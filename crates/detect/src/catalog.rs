@@ -58,7 +58,7 @@ pub static DGA: Detector = Detector {
     what: "names that a program draws until one of them answers",
     thresholds: "the last 10 distinct registered domains that do not exist have a mean oddity of 1.25, the last 20 of 1.2 or the last 40 of \
                  1.1 (1.6, 1.35 and 1.1 where it is not known whether they exist); or 30 distinct domains in half an hour do not exist and \
-                 they are 70% of those asked for; or of the last 40 at most 2 have fewer than 9 letters",
+                 they are 70% of those asked for; or of the last 30 none, or of the last 40 at most 2, have fewer than 9 letters",
     limits: "words put together are found by their length and number only, so not where they are short and answers unknown; names of other \
              alphabets (xn--) count by their number only; names below zones of clouds count only where it is known that they do not exist",
     advice: "treat the pod as compromised until it is known what asks; hold the workload to names with an EgressPolicy",

@@ -36,8 +36,9 @@ const LAST: usize = 40;
 const ODD: f64 = 1.25;
 /// Letters from which on a name is long.
 const LONG: f64 = 9.0;
-/// How many of the last names may be shorter: of 40 that people chose, a third and more are.
-const SHORT: usize = 2;
+/// So many of the last names, and how many of these may be shorter. Of 40 that people chose, a third and more are; of 159,000 in
+/// Chromium's list of sites that want HTTPS, no 40 in a row have fewer than 4, no 30 none.
+const LENGTHS: [(usize, usize); 2] = [(30, 0), (LAST, 2)];
 /// Domains that do not exist, whatever they look like.
 const FAILING: u32 = 30;
 /// Their part of all that were asked for.
@@ -172,17 +173,19 @@ impl Workload {
         if self.odd.is_told() || self.failing.is_told() {
             return None;
         }
-        let last = self.stretch(LAST)?;
         let least = event.limit(&DGA, LONG);
-        let short = last.clone().filter(|it| it.letters < least).count();
-        let all_known = last.clone().all(|it| it.is_known);
-        let mean = mean(last.map(|it| it.letters));
-        if short > SHORT || !self.long.is_due() {
+        let (names, short, most) = LENGTHS.iter().find_map(|(names, most)| {
+            let short = self.stretch(*names)?.filter(|it| it.letters < least).count();
+            (short <= *most).then_some((*names, short, *most))
+        })?;
+        if !self.long.is_due() {
             return None;
         }
+        let all_known = self.stretch(names)?.all(|it| it.is_known);
+        let mean = mean(self.stretch(names)?.map(|it| it.letters));
         let sentence = format!(
             "{} asked for names {} and that look put together by a program: what was registered has {mean:.0} letters on average, and \
-             of the last {LAST} {short} have fewer than {least} ({SHORT} are the limit)",
+             of the last {names} {short} have fewer than {least} ({most} are the limit)",
             event.who,
             existence(all_known),
         );
