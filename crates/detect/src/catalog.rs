@@ -86,7 +86,7 @@ pub static BEACON: Detector = Detector {
                  median, or from the pause before), a quarter evenness (Bowley's skew), a quarter sameness of bytes sent; 0.8 of 1",
     limits: "connections within the cluster and those of nodes are left out, and so are DNS, network time, leases of addresses, \
              NetBIOS, what is sent to many at once, destinations of 5 workloads and, where a recording does not say what is \
-             inside, workloads with 5 destinations on the port; polling looks the same: it is told as low where policy names \
+             inside, workloads that visit 5 destinations on the port about as often; polling looks the same: it is told as low where policy names \
              the destination",
     advice: "find out whose destination it is; if nobody knows it, cut the workload off and keep the pod for evidence",
     severity: Severity::Medium,

@@ -103,6 +103,13 @@ fn probes_and_scrapes_are_no_beacons_and_a_beacon_is() {
     let scrapes =
         (0..30).flat_map(|_| (1..20).map(|pod| flow([10, 0, 0, pod], 9090, Phase::Whole, (200, 9000))));
     check("scrapes", &every(SECOND, scrapes), &[]);
+    let browses = (0..200u8).flat_map(|number| {
+        let page =
+            flow([198, 51, 100, number % 50], 443, Phase::Whole, (900 + u64::from(number) * 7, 90_000));
+        let order = flow([192, 0, 2, 7], 443, Phase::Whole, (300, 200));
+        [Some(page), number.is_multiple_of(4).then_some(order)].into_iter().flatten()
+    });
+    check("a beacon of who browses", &every(MINUTE, browses), &["beacon"]);
     for (what, address, port) in [
         ("mDNS", [224, 0, 0, 251], 5353),
         ("SSDP", [239, 255, 255, 250], 1900),
