@@ -63,6 +63,7 @@ fn pieces(list: &Path, what: &str, out: &mut impl Write) -> Result<()> {
             all.iter().filter(is_found).count()
         };
         row(out, "dga (letters)", &name(list), &format!("{what}, {kind}"), by("drawn"), all.len())?;
+        row(out, "dga (length)", &name(list), &format!("{what}, {kind}"), by("long"), all.len())?;
         if rcode.is_some() && !what.starts_with("false") {
             row(out, "dga (number)", &name(list), &format!("{what}, {kind}"), by("exist"), all.len())?;
         }

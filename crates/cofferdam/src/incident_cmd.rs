@@ -12,7 +12,7 @@ mod show;
 use crate::flows::moment;
 use crate::form::Output;
 use crate::ledger_cmd::{Place, Rows};
-use crate::plain::{counted, printable};
+use crate::plain::printable;
 use crate::remote::RemoteArgs;
 use crate::respond::{Annotation, Mark, Order};
 use crate::up::client::ask;

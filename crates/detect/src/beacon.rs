@@ -25,8 +25,8 @@ const LEAST_PAUSES: usize = 8;
 const SCORE: f64 = 0.8;
 /// Pauses of less than this part of the mean belong to one visit.
 const VISIT: f64 = 0.1;
-/// Workloads that go to the same place, and places of one workload on one port, from which on it is no beacon but a service of
-/// all, or a monitor.
+/// Workloads that go to the same place, and places of one workload on one port that it visits about as often, from which on it is no
+/// beacon but a service of all, or a monitor. Who has an implant visits other places as well, but not like it.
 const COMMON: usize = 5;
 /// What keeps time by itself: network time, leases of addresses, who is in a Windows network; and DNS.
 const CLOCKS: [u16; 6] = [123, 67, 547, 137, 138, 53];
@@ -36,7 +36,7 @@ const CLOCKS: [u16; 6] = [123, 67, 547, 137, 138, 53];
 pub(crate) struct Beacons {
     pairs: Bounded<u64, Pair>,
     visitors: Bounded<u64, Few>,
-    places: Bounded<u64, Few>,
+    places: Bounded<u64, Visited>,
 }
 
 /// A few different things.
@@ -49,6 +49,29 @@ impl Few {
             self.0.push(thing);
         }
         self.0.len() >= COMMON
+    }
+}
+
+/// The places visited most, with how often.
+#[derive(Debug, Default)]
+struct Visited(Vec<(u64, u64)>);
+
+impl Visited {
+    fn count(&mut self, place: u64, times: u64) {
+        if let Some(known) = self.0.iter_mut().find(|(it, _)| *it == place) {
+            known.1 = times;
+        } else if self.0.len() < COMMON {
+            self.0.push((place, times));
+        } else if let Some(least) = self.0.iter_mut().min_by_key(|(_, times)| *times)
+            && least.1 < times
+        {
+            *least = (place, times);
+        }
+    }
+
+    /// Whether so many places are visited at least half as often.
+    fn is_even(&self, times: u64) -> bool {
+        self.0.iter().filter(|(_, it)| it.saturating_mul(2) >= times).count() >= COMMON
     }
 }
 
@@ -96,13 +119,15 @@ impl Beacons {
         let whom = flow.name.as_ref().map_or_else(|| key(flow.address), |name| key(name.as_ref()));
         let who = key(&event.who);
         let is_common = self.visitors.entry(&key((whom, flow.port))).add(who);
-        let is_monitor = self.places.entry(&key((who, flow.port))).add(whom) && flow.place == Place::Unknown;
         let pair = self.pairs.entry(&key((who, whom, flow.port)));
         let began = match flow.phase {
             Phase::Close => event.micros().saturating_sub(flow.duration),
             Phase::Open | Phase::Whole | Phase::Failed | Phase::More => event.micros(),
         };
         pair.add(began, flow.sent, event);
+        let places = self.places.entry(&key((who, flow.port)));
+        places.count(whom, pair.evidence.count());
+        let is_monitor = places.is_even(pair.evidence.count()) && flow.place == Place::Unknown;
         if is_common || is_monitor || pair.evidence.count() < pair.next.max(LEAST) {
             return None;
         }

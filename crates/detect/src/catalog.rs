@@ -39,11 +39,14 @@ impl Detector {
 pub static DNS_TUNNEL: Detector = Detector {
     name: "dns-tunnel",
     what: "data in names below one registered domain",
-    thresholds: "distinct names below a registered domain count for length x entropy / 8 bytes. In a minute: 5 names and 300 bytes, \
-                 if half of the questions are of types that carry data or names are 40 bytes long on average; else 1500 bytes. \
-                 In an hour: 20 names and 1200 bytes, else 20000",
-    limits: "names of the cluster and of private networks are left out, addresses turned round count one byte, those of IPv6 four; what carries \
-             less than 20 bytes a minute is not seen; services that look up hashes longer than 40 bytes look the same",
+    thresholds: "distinct names below a registered domain count for length x entropy / 8 bytes of the labels that no name before had, \
+                 and answers that hold text for a tenth of their length. In a minute: 5 names and 300 bytes, \
+                 if half of the questions are of types that carry data; 600 if only these labels are 40 bytes long on average; 30 if half are \
+                 of types that nothing else asks for (NULL, private use); else 1200 bytes. In an hour: 20 names and 1200, 2400, 120 or \
+                 20000 bytes. Names that end in no zone count together. In a list of names without times 20000 bytes stand for 1200",
+    limits: "names of the cluster and of private networks are left out, and so are zones of a dozen \
+             vendors whose scanners and block lists ask for digests; addresses turned round count one byte, those of IPv6 four; what \
+             carries less than 20 bytes a minute is not seen; other services that look up long hashes look the same",
     advice: "look at which process of the pod asks, and cut it off; hold the workload to names with an EgressPolicy, which refuses all others",
     severity: Severity::High,
     techniques: &["T1071.004", "T1048", "T1572"],
@@ -53,10 +56,11 @@ pub static DNS_TUNNEL: Detector = Detector {
 pub static DGA: Detector = Detector {
     name: "dga",
     what: "names that a program draws until one of them answers",
-    thresholds: "the last 10 distinct registered domains that do not exist have a mean oddity of 1.25 (1.6 where it is not known \
-                 whether they exist); or 30 distinct domains in half an hour do not exist and they are 70% of those asked for",
-    limits: "words put together and syllables are found only by the second rule, and so only where answers are known; names below zones \
-             of clouds count only where it is known that they do not exist",
+    thresholds: "the last 10 distinct registered domains that do not exist have a mean oddity of 1.25, the last 20 of 1.2 or the last 40 of \
+                 1.1 (1.6, 1.35 and 1.1 where it is not known whether they exist); or 30 distinct domains in half an hour do not exist and \
+                 they are 70% of those asked for; or of the last 30 none, or of the last 40 at most 2, have fewer than 9 letters",
+    limits: "words put together are found by their length and number only, so not where they are short and answers unknown; names of other \
+             alphabets (xn--) count by their number only; names below zones of clouds count only where it is known that they do not exist",
     advice: "treat the pod as compromised until it is known what asks; hold the workload to names with an EgressPolicy",
     severity: Severity::High,
     techniques: &["T1568.002"],
@@ -82,7 +86,7 @@ pub static BEACON: Detector = Detector {
                  median, or from the pause before), a quarter evenness (Bowley's skew), a quarter sameness of bytes sent; 0.8 of 1",
     limits: "connections within the cluster and those of nodes are left out, and so are DNS, network time, leases of addresses, \
              NetBIOS, what is sent to many at once, destinations of 5 workloads and, where a recording does not say what is \
-             inside, workloads with 5 destinations on the port; polling looks the same: it is told as low where policy names \
+             inside, workloads that visit 5 destinations on the port about as often; polling looks the same: it is told as low where policy names \
              the destination",
     advice: "find out whose destination it is; if nobody knows it, cut the workload off and keep the pod for evidence",
     severity: Severity::Medium,

@@ -197,6 +197,11 @@ impl Evidence {
         due
     }
 
+    /// Whether it was told.
+    pub(crate) fn is_told(&self) -> bool {
+        self.again > 0
+    }
+
     /// Has it told the next time, whatever there is.
     pub(crate) fn again(&mut self) {
         self.again = 0;

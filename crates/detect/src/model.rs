@@ -11,6 +11,8 @@ const LETTERS: usize = 38;
 pub const STEPS: f64 = 16.0;
 /// A name says at most so much, so that one odd name does not speak for the nine beside it.
 const MOST: f64 = 3.0;
+/// A short name says less: names of four letters are all taken, most of them for what they abbreviate, in whatever language.
+const MOST_SHORT: [f64; 6] = [0.75, 0.75, 0.75, 0.75, 0.75, 1.25];
 /// And takes away at most so much.
 const LEAST: f64 = -1.5;
 /// Bits of a letter on average over the names learned from, by `bench/detect`.
@@ -47,10 +49,11 @@ pub fn bits(label: &str, costs: &[u8]) -> (f64, f64) {
     (f64::from(sum) / STEPS, f64::from(count))
 }
 
-/// How odd the label is: its cost beyond the usual in spreads, from -1.5 to 3.
+/// How odd the label is: its cost beyond the usual in spreads, from -1.5 to 3; of one of up to five letters to less.
 pub fn oddity(label: &str) -> f64 {
     let (bits, letters) = bits(label, COSTS);
-    ((bits - letters * MEAN) / (SPREAD * letters.sqrt())).clamp(LEAST, MOST)
+    let most = MOST_SHORT.get(label.len()).copied().unwrap_or(MOST);
+    ((bits - letters * MEAN) / (SPREAD * letters.sqrt())).clamp(LEAST, most)
 }
 
 #[cfg(test)]
@@ -72,5 +75,8 @@ mod tests {
             assert!(oddity(name) > 2.0, "{name}: {}", oddity(name));
         }
         assert!((LEAST..=MOST).contains(&oddity("")));
+        for name in ["51la", "qq", "xkqz", "17173", "k12"] {
+            assert!(oddity(name) <= 1.25, "{name} abbreviates something: {}", oddity(name));
+        }
     }
 }

@@ -24,9 +24,33 @@ impl Split<'_> {
 }
 
 /// What names of services of dynamic DNS have in them.
-const DYNAMIC: [&str; 4] = ["dyn", "ddns", "dns", "no-ip"];
+const DYNAMIC: [&str; 17] = [
+    "dyn",
+    "dns",
+    "no-ip",
+    "hopto.",
+    "zapto.",
+    "sytes.",
+    "myftp.",
+    "myvnc.",
+    "serveftp.",
+    "servehttp.",
+    "redirectme.",
+    "bounceme.",
+    "homeip.",
+    "homelinux.",
+    "mooo.com",
+    "us.to",
+    "chickenkiller.",
+];
 
 impl Split<'_> {
+    /// Whether it ends in what no registry has: a label of letters and digits, as data have it that a tunnel sends straight to its server.
+    pub fn is_nowhere(&self) -> bool {
+        let last = self.registered.rsplit('.').next().unwrap_or_default();
+        !self.is_public && !last.starts_with("xn--") && last.bytes().any(|byte| byte.is_ascii_digit())
+    }
+
     /// Whether it is below a zone of a cloud: programs have their names drawn there for harmless ends.
     pub fn is_of_cloud(&self) -> bool {
         self.is_shared && !DYNAMIC.iter().any(|word| self.registered.contains(word))
@@ -57,6 +81,33 @@ pub fn split(name: &str) -> Split<'_> {
 /// The label that somebody chose when the name was registered: `example` of `example.co.uk`.
 pub fn chosen(registered: &str) -> &str {
     registered.split('.').next().unwrap_or_default()
+}
+
+/// Whether a label is in letters that DNS has: not another alphabet's, as IDNA writes it (RFC 5890, section 2.3.1) or raw.
+pub fn is_spelled(label: &str) -> bool {
+    !label.starts_with("xn--") && !label.contains('\\')
+}
+
+/// Zones whose owners have their programs ask for digests of files, addresses and mail: what reaches their servers reaches nobody
+/// else. Sources: what the vendors of these scanners and block lists publish about their own lookups.
+const DIGESTS: [&str; 12] = [
+    "barracudacentral.org",
+    "cymru.com",
+    "e5.sk",
+    "f-secure.com",
+    "mcafee.com",
+    "msbl.org",
+    "sophosxl.net",
+    "spamhaus.net",
+    "spamhaus.org",
+    "surbl.org",
+    "trendmicro.com",
+    "uribl.com",
+];
+
+/// Whether digests are asked for below a registered name by design.
+pub fn is_of_digests(registered: &str) -> bool {
+    DIGESTS.contains(&registered)
 }
 
 /// Whether the name is of a cluster's or a network's own: not resolved by servers outside.
@@ -150,6 +201,7 @@ mod tests {
             ("d111.cloudfront.net", true),
             ("x.ddns.net", false),
             ("x.dyndns.org", false),
+            ("x.hopto.org", false),
             ("example.com", false),
         ] {
             assert_eq!(split(name).is_of_cloud(), expected, "{name}");
@@ -190,6 +242,21 @@ mod tests {
         ] {
             assert_eq!(turned_address(name, split(name).below), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn data_below_no_registry_other_alphabets_and_zones_of_digests_are_told_apart() {
+        for (name, expected) in [
+            ("dnscat.0a1b2c3d4e", true),
+            ("printer.corp", false),
+            ("x.xn--p1ai", false),
+            ("x.xn--0zwm56d9", false),
+            ("example.com", false),
+        ] {
+            assert_eq!(split(name).is_nowhere(), expected, "{name}");
+        }
+        assert!(is_spelled("abc-1") && !is_spelled("xn--bcher-kva") && !is_spelled("b\\xc3\\xbccher"));
+        assert!(is_of_digests("sophosxl.net") && !is_of_digests("example.com"));
     }
 
     #[test]

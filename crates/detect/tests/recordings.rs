@@ -239,6 +239,113 @@ fn times_of_zeek_are_read_in_each_form_and_a_mark_at_the_beginning_is_none_of_a_
     assert!(matches!(&names.events[0].what, What::Lookup(it) if &*it.name == "evil.example"));
 }
 
+/// Names, types and codes of the lookups.
+fn lookups(read: &Read) -> Vec<(String, u16, Option<u16>)> {
+    let lookup = |event: &detect::Event| match &event.what {
+        What::Lookup(it) => Some((it.name.to_string(), it.kind, it.rcode)),
+        _ => None,
+    };
+    read.events.iter().filter_map(lookup).collect()
+}
+
+#[test]
+fn lines_of_zeek_are_read_as_collectors_change_them() {
+    let row = r#"{"ts":1588205199.5,"id.orig_h":"10.0.1.6","id.resp_h":"10.0.0.4","id.resp_p":53,"query":"a.example.com","qtype":16,"rcode":3,"answers":["b"]}"#;
+    let forms = [
+        row.to_owned(),
+        row.replace("16", "\"16\"").replace(":3", ":\"3\"").replace(":53", ":\"53\"").replace("10.0.1.\"16\"", "10.0.1.16"),
+        row.replace(":16", ":16.0").replace(":3,", ":3.0,"),
+        row.replace("[\"b\"]", "\"b\""),
+        row.replace("id.", "id_"),
+        r#"{"ts":1588205199.5,"id":{"orig_h":"10.0.1.6","orig_p":"4000"},"query":"a.example.com","qtype":16,"rcode":3}"#.to_owned(),
+        row.replace("\"rcode\":3", "\"rcode_name\":\"NXDOMAIN\""),
+    ];
+    let expected = vec![("a.example.com".to_owned(), 16, Some(3)); forms.len()];
+    let found = read(forms.join("\n").as_bytes(), usize::MAX);
+    assert_eq!((lookups(&found), shown(&found).1), (expected.clone(), Vec::new()));
+    for array in [format!("[{}]\n", forms.join(",\n")), format!("[\n{}\n]\n", forms.join(",\n"))] {
+        let found = read(array.as_bytes(), usize::MAX);
+        assert_eq!((lookups(&found), shown(&found).1), (expected.clone(), Vec::new()), "{array}");
+    }
+    let wrong = [
+        r#"{"ts":1,"id.orig_h":"here","id.resp_h":"10.0.0.4","query":"a.example.com"}"#,
+        r#"{"ts":1,"id.orig_h":"10.0.1.6","conn_state":"SF"}"#,
+        r#"{"ts":null,"id.orig_h":"10.0.1.6","query":"a.example.com"}"#,
+    ];
+    let said = shown(&read(wrong.join("\n").as_bytes(), usize::MAX)).1;
+    for (text, expected) in
+        said.iter().zip(["id.orig_h is no address: here", "id.resp_h is missing", "ts is missing"])
+    {
+        assert!(text.contains(expected), "{text}");
+    }
+    assert_eq!(said.len(), wrong.len());
+}
+
+#[test]
+fn tables_of_zeek_are_read_by_their_line_of_fields() {
+    let dns = "#separator \\x09\n#path\tdns\n#fields\tts\tuid\tid.orig_h\tid.resp_h\tquery\tqtype\trcode\tanswers\n#types\ttime\n\
+               1588205199.5\tC1\t10.0.1.6\t10.0.0.4\ta.example.com\t16\t3\t-\n1588205199.6\tC2\t10.0.1.6\t10.0.0.4\t-\t-\t-\t-\n#close\tx\n";
+    let found = read(dns.as_bytes(), usize::MAX);
+    assert_eq!(lookups(&found), [("a.example.com".to_owned(), 16, Some(3))]);
+    let conn = "#fields\tts\tid.orig_h\tid.resp_h\tid.resp_p\tproto\tduration\torig_bytes\tresp_bytes\tconn_state\n\
+                1588205199.5\t10.0.1.6\t10.0.0.4\t445\ttcp\t1.5\t7\t9\tSF\n";
+    let found = read(conn.as_bytes(), usize::MAX);
+    assert!(
+        matches!(&found.events[..], [one] if matches!(&one.what, What::Flow(it)
+            if (it.port, it.sent, it.received, it.duration) == (445, 7, 9, 1_500_000))),
+        "{found:?}"
+    );
+    let other = read(b"#fields\tts\tfuid\n1\tF1\n", usize::MAX);
+    assert_eq!((other.events.len(), shown(&other).1.len()), (0, 0), "a log that says nothing of interest");
+}
+
+#[test]
+fn messages_of_dns_over_tcp_are_read_however_segments_cut_them() {
+    let question = |label: &[u8]| {
+        [b"\x92\x34\x01\0\0\x01\0\0\0\0\0\0\x02", label, b"\x07example\x03com\0\0\x10\0\x01"].concat()
+    };
+    let framed =
+        |message: &[u8]| [&u16::try_from(message.len()).unwrap().to_be_bytes()[..], message].concat();
+    let segment =
+        |second: u32, port: u16, payload: &[u8]| packet(second, &tcp((1, port), (2, 53), 0x18, payload));
+    let long = [question(b"t5"), vec![0; 40]].concat();
+    let found = read(
+        &capture(&[
+            segment(1, 4000, &[framed(&question(b"t1")), framed(&question(b"t2"))].concat()),
+            segment(2, 4001, &framed(&question(b"t3"))[..2]),
+            segment(3, 4001, &question(b"t3")),
+            segment(4, 4002, &framed(&long)[..40]),
+            segment(5, 4002, b"the rest of something, which is no message by itself"),
+        ]),
+        usize::MAX,
+    );
+    let mut names: Vec<_> = lookups(&found).into_iter().map(|(name, ..)| name).collect();
+    names.sort_unstable();
+    // Two questions of one port have one number: the second takes the place of the first.
+    assert_eq!(names, ["t2.example.com", "t3.example.com", "t5.example.com"]);
+}
+
+#[test]
+fn frames_below_tags_sessions_and_extensions_are_read() {
+    let question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x02t1\x07example\x03com\0\0\x10\0\x01";
+    let four = udp((1, 4000), (2, 53), question);
+    let length = u16::try_from(8 + question.len()).unwrap().to_be_bytes();
+    let datagram = [&[0x0f, 0xa0, 0, 53][..], &length, &[0, 0], question].concat();
+    let authenticated = [&[17, 4, 0, 0][..], &[7; 20], &datagram].concat();
+    let total = u16::try_from(authenticated.len()).unwrap().to_be_bytes();
+    let six = [&[0x60, 0, 0, 0, total[0], total[1], 51, 64][..], &[0xfd; 32], &authenticated].concat();
+    for (what, kind, rest) in [
+        ("three tags", &[0x88, 0xa8][..], [&[0, 1, 0x91, 0, 0, 2, 0x81, 0, 0, 3, 8, 0][..], &four].concat()),
+        ("a session", &[0x88, 0x64], [&[0x11, 0, 0, 1, 0, 99, 0, 0x21][..], &four].concat()),
+        ("a session of IPv6", &[0x88, 0x64], [&[0x11, 0, 0, 1, 0, 99, 0, 0x57][..], &six].concat()),
+        ("an authentication header", &[0x86, 0xdd], six.clone()),
+    ] {
+        let mut bytes = capture(&[packet(1, &[&[2; 12][..], kind, &rest].concat())]);
+        bytes[20] = 1;
+        assert_eq!(lookups(&read(&bytes, usize::MAX)), [("t1.example.com".to_owned(), 16, None)], "{what}");
+    }
+}
+
 #[test]
 fn tools_and_leaks_of_the_ingress_gateway_are_read_with_what_became_of_them() {
     let line = r#"{"request":{"time":"2026-11-23T21:06:28Z","client":"10.0.0.9:5000","host":"Tools.example","operation":{"verb":"call"},

@@ -2,7 +2,7 @@
 //!
 //! Enters: bytes as they come, in any pieces. Leaves: a lookup when its answer is there, or none came in time; a connection when it
 //! ended or nothing passed for long. Guarantees: as [`crate::read`]; nothing is kept beyond [`MAX_OPEN`] of each. Does not: put
-//! streams together: of DNS over TCP, messages are read that a segment holds whole.
+//! streams together: of DNS over TCP, messages are read that begin at the start of a segment or behind others that it holds whole.
 
 use super::Unreadable;
 use super::frames::{self, Frames};
@@ -148,18 +148,35 @@ impl Capture {
     }
 
     fn dns(&mut self, time: u64, packet: &Packet<'_>, record: &RecordId, events: &mut Vec<Event>) {
-        let payload = match (packet.protocol, packet.payload) {
-            // Two bytes say how long the message is (RFC 1035, section 4.2.2).
-            (TCP, [high, low, rest @ ..]) if usize::from(u16::from_be_bytes([*high, *low])) <= rest.len() => {
-                rest
+        let mut rest = packet.payload;
+        let mut is_read = false;
+        // Two bytes say how long each message is (RFC 1035, section 4.2.2). Of one that goes on in the next segment, the question is here.
+        while packet.protocol == TCP
+            && let [high, low, behind @ ..] = rest
+        {
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            let (message, after) = behind.split_at_checked(length).unwrap_or((behind, &[]));
+            if !self.message(time, packet, message, record, events) {
+                break;
             }
-            (TCP, []) => return,
-            (_, payload) => payload,
-        };
-        let Some(message) = message::read(payload) else {
-            self.ignored += 1;
-            return;
-        };
+            (is_read, rest) = (true, after);
+        }
+        // Some clients send the length by itself.
+        let is_read = is_read || self.message(time, packet, rest, record, events);
+        let is_length = packet.protocol == TCP && packet.payload.len() <= 2;
+        self.ignored += u64::from(!is_read && !is_length);
+    }
+
+    /// Whether it could be read.
+    fn message(
+        &mut self,
+        time: u64,
+        packet: &Packet<'_>,
+        payload: &[u8],
+        record: &RecordId,
+        events: &mut Vec<Event>,
+    ) -> bool {
+        let Some(message) = message::read(payload) else { return false };
         let Message { id, is_answer, rcode, name, kind, answer_bytes } = message;
         let (client, server) = if is_answer { (packet.to, packet.from) } else { (packet.from, packet.to) };
         let question = (client.0, client.1, server.0, id);
@@ -172,7 +189,7 @@ impl Capture {
             self.asked.push_back((time, question));
             // The same question again takes the place of the first.
             self.questions.insert(question, event);
-            return;
+            return true;
         }
         if let What::Lookup(lookup) = &mut event.what {
             lookup.rcode = Some(rcode);
@@ -181,6 +198,7 @@ impl Capture {
             (event.time, event.record) = (asked.time, asked.record);
         }
         events.push(event);
+        true
     }
 
     /// Tells of questions that have waited long enough.

@@ -25,8 +25,8 @@ pub(super) struct Message {
 /// The message; `None` if its header or first question cannot be read, or it has none.
 pub(super) fn read(bytes: &[u8]) -> Option<Message> {
     let flags = number(bytes, 2)?;
-    // Only questions are of interest, not updates and notifications.
-    if (flags >> 11) & 0xf != 0 || number(bytes, 4)? == 0 {
+    // Only questions are of interest, not updates and notifications. A message with two is none that a server answers (RFC 9619).
+    if (flags >> 11) & 0xf != 0 || number(bytes, 4)? != 1 {
         return None;
     }
     let (name, at) = name(bytes, HEADER)?;

@@ -6,6 +6,7 @@
 
 pub mod capture;
 mod frames;
+mod list;
 mod message;
 mod own;
 mod packet;
@@ -14,14 +15,12 @@ mod zeek;
 
 pub use recording::{Read, Recording};
 
-use crate::event::{Event, Lookup, RecordId, What, clean_name};
+use crate::event::{Event, Lookup, RecordId, What};
 use observe::Time;
 use std::sync::Arc;
 
 /// Longest line in bytes.
 pub const LONGEST_LINE: usize = 1 << 20;
-/// Longest name in a list of names in bytes: RFC 1035, section 2.3.4, with dots.
-const LONGEST_NAME: usize = 255;
 /// Who asked for the names of a list.
 const LISTED: &str = "list";
 /// Type of a question for an address.
@@ -47,19 +46,20 @@ pub struct Unreadable {
     pub why: String,
 }
 
-/// Reads lines: our own JSON, Zeek's JSON, or names.
+/// Reads lines: our own JSON, Zeek's JSON or table, or names.
 #[derive(Debug)]
 pub struct Reader {
     file: Arc<str>,
     line: u64,
     ignored: u64,
     listed: Arc<str>,
+    table: zeek::Table,
 }
 
 impl Reader {
     /// For lines of this file, whose name is only said.
     pub fn new(file: &str) -> Self {
-        Self { file: file.into(), line: 0, ignored: 0, listed: LISTED.into() }
+        Self { file: file.into(), line: 0, ignored: 0, listed: LISTED.into(), table: zeek::Table::default() }
     }
 
     /// How many lines said nothing of interest: other logs of Zeek, comments, how many records were missed.
@@ -67,7 +67,8 @@ impl Reader {
         self.ignored
     }
 
-    /// The events of the next line. An object is ours or Zeek's by its fields; anything else is a name.
+    /// The events of the next line. An object is ours or Zeek's by its fields, also as an element of an array that has a line for each;
+    /// what follows Zeek's line of `#fields` is a row; anything else has a name.
     pub fn line(&mut self, line: &[u8], events: &mut Vec<Event>) -> Result<(), Unreadable> {
         self.line += 1;
         if line.len() > LONGEST_LINE + 1 {
@@ -76,32 +77,42 @@ impl Reader {
         // Some programs begin a file of UTF-8 with a mark that says so.
         let mark = if self.line == 1 { &b"\xef\xbb\xbf"[..] } else { b"" };
         let line = line.strip_prefix(mark).unwrap_or(line).trim_ascii();
-        if line.is_empty() || line.starts_with(b"#") {
+        if line.is_empty() || line.starts_with(b"#") || matches!(line, b"[" | b"]") {
+            self.table.head(line);
             self.ignored += 1;
             return Ok(());
         }
         let record = RecordId { source: Arc::clone(&self.file), number: self.line };
-        if !line.starts_with(b"{") {
+        let object = line.strip_prefix(b"[").unwrap_or(line).trim_ascii_start();
+        if !object.starts_with(b"{") && !self.table.is_open() {
             events.push(self.name(line, record)?);
             return Ok(());
         }
         let before = events.len();
-        let text = std::str::from_utf8(line).map_err(|_| self.unreadable("the line is not UTF-8"))?;
-        let read = if zeek::is_one(text) { zeek::read } else { own::read };
-        read(text, &record, events).map_err(|why| self.unreadable(why))?;
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| self.unreadable("the line is not UTF-8"));
+        let read = if object.starts_with(b"{") {
+            let object = object.strip_suffix(b"]").unwrap_or(object).trim_ascii_end();
+            let object = text(object.strip_suffix(b",").unwrap_or(object))?;
+            if zeek::is_one(object) {
+                zeek::read(object, &record, events)
+            } else {
+                own::read(object, &record, events)
+            }
+        } else {
+            self.table.row(text(line)?, &record, events)
+        };
+        read.map_err(|why| self.unreadable(why))?;
         self.ignored += u64::from(events.len() == before);
         Ok(())
     }
 
     /// A name that somebody may have asked for; whether it exists is not known.
     fn name(&self, line: &[u8], record: RecordId) -> Result<Event, Unreadable> {
-        let is_name = line.len() <= LONGEST_NAME
-            && line.iter().all(|byte| matches!(byte, b'!'..=b'~') && !b"{}\"',;<>".contains(byte));
-        if !is_name {
-            let why = "this is neither a JSON object nor one name: write one name a line, JSON lines of cofferdam, or JSON logs of Zeek";
+        let Some(name) = list::name(line) else {
+            let why = "this is neither a JSON object nor one name: write one name a line, JSON lines of cofferdam, or logs of Zeek";
             return Err(self.unreadable(why));
-        }
-        let lookup = Lookup { name: clean_name(line), kind: TYPE_A, rcode: None, answer_bytes: 0 };
+        };
+        let lookup = Lookup { name, kind: TYPE_A, rcode: None, answer_bytes: 0 };
         Ok(Event::new(Time::default(), Arc::clone(&self.listed), record, What::Lookup(lookup)))
     }
 

@@ -51,14 +51,19 @@ pub(super) fn read(link: u32, frame: &[u8]) -> Option<Packet<'_>> {
     }
 }
 
-/// What is below tags of VLANs (IEEE 802.1Q), at most two.
+/// What is below tags of VLANs (IEEE 802.1Q; 0x9100 is what switches wrote before 802.1ad) and a session of PPPoE (RFC 2516), at most three.
 fn tagged(mut kind: u16, mut rest: &[u8]) -> Option<(u16, &[u8])> {
-    for _ in 0..2 {
-        if !matches!(kind, 0x8100 | 0x88a8) {
-            break;
-        }
-        kind = number(rest, 2)?;
-        rest = rest.get(4..)?;
+    for _ in 0..3 {
+        (kind, rest) = match kind {
+            0x8100 | 0x88a8 | 0x9100 => (number(rest, 2)?, rest.get(4..)?),
+            // PPP has numbers of its own for both versions of IP.
+            0x8864 => match number(rest, 6)? {
+                0x0021 => (0x0800, rest.get(8..)?),
+                0x0057 => (0x86dd, rest.get(8..)?),
+                _ => return None,
+            },
+            _ => break,
+        };
     }
     Some((kind, rest))
 }
@@ -98,6 +103,8 @@ fn v6(bytes: &[u8]) -> Option<Packet<'_>> {
         let length = match next {
             // Hop by hop, routing, destination (RFC 8200, section 4).
             0 | 43 | 60 => (usize::from(*bytes.get(at + 1)?) + 1) * 8,
+            // Authentication (RFC 4302, section 2.2).
+            51 => (usize::from(*bytes.get(at + 1)?) + 2) * 4,
             // A fragment: only the first has ports.
             44 if number(bytes, at + 2)? & 0xfff8 == 0 => 8,
             _ => break,

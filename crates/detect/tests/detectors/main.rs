@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
 
+mod names;
+
 use detect::event::{
     Asks, Call, Carrier, DAY, Factors, Fate, Flow, Found, HOUR, Limit, Lookup, MINUTE, NXDOMAIN, Phase,
     Place, Reached, RecordId, SECOND, Scene, Sign, Tool, What,
@@ -82,62 +84,6 @@ fn noise(seed: u64, length: usize) -> String {
 }
 
 #[test]
-fn data_in_names_is_told_of_for_every_type_of_question() {
-    for kind in [1, 5, 10, 15, 16, 25, 28, 33, 65399] {
-        let names = (0..40).map(|seed| lookup(&format!("{}.t.example.com", noise(seed, 45)), kind, Some(0)));
-        check(&format!("type {kind}"), &every(SECOND, names), &["dns-tunnel"]);
-    }
-    let slow = (0..60).map(|seed| lookup(&format!("{}.t.example.com", noise(seed, 45)), 16, Some(0)));
-    check("one name in 50 seconds", &every(50 * SECOND, slow), &["dns-tunnel"]);
-}
-
-#[test]
-fn names_of_services_that_have_many_are_no_tunnel() {
-    let services =
-        (0..500).map(|number| lookup(&format!("db-{number}.team-{number}.svc.cluster.local"), 1, Some(0)));
-    check("services", &every(SECOND / 10, services), &[]);
-    let cdn = (0..200).map(|seed| lookup(&format!("{}.cloudfront.net", noise(seed, 14)), 1, Some(0)));
-    check("a CDN", &every(SECOND, cdn), &[]);
-    let turned = (0..=255).map(|number| lookup(&format!("{number}.3.2.10.in-addr.arpa"), 12, Some(0)));
-    check("reverse lookups", &every(SECOND / 10, turned), &[]);
-    let lists =
-        (0..=255).map(|number| lookup(&format!("{number}.2.0.192.zen.spamhaus.org"), 1, Some(NXDOMAIN)));
-    check("a block list, at the pace of a mail server", &every(4 * SECOND, lists), &[]);
-    let address = |number: u64| {
-        let digits =
-            format!("{:032x}", u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
-        digits.chars().map(String::from).collect::<Vec<_>>().join(".")
-    };
-    let numbers = 0..600;
-    let busy = numbers.clone().flat_map(|number| {
-        let four = format!("{}.{}.0.192.zen.spamhaus.org", number % 256, number / 256);
-        [four, format!("{}.zen.spamhaus.org", address(number))].map(|name| lookup(&name, 1, Some(NXDOMAIN)))
-    });
-    check("block lists of both families, two a second", &every(SECOND / 2, busy), &[]);
-    let reverse = numbers.map(|number| lookup(&format!("{}.ip6.arpa", address(number)), 12, Some(NXDOMAIN)));
-    check("reverse lookups of IPv6, three a second", &every(SECOND / 3, reverse), &[]);
-    let repeated =
-        (0..5000).map(|number| lookup(&format!("{}.t.example.com", noise(number % 4, 60)), 16, Some(0)));
-    check("the same few names", &every(SECOND / 100, repeated), &[]);
-}
-
-#[test]
-fn names_that_a_program_draws_are_told_of_where_they_do_not_exist() {
-    let drawn = |rcode| (0..12).map(move |seed| lookup(&format!("{}.net", noise(seed, 14)), 1, rcode));
-    check("none exists", &every(10 * SECOND, drawn(Some(NXDOMAIN))), &["dga"]);
-    check("unknown", &every(10 * SECOND, drawn(None)), &["dga"]);
-    check("all exist", &every(10 * SECOND, drawn(Some(0))), &[]);
-    let cdn = (0..40).map(|seed| lookup(&format!("{}.cloudfront.net", noise(seed, 14)), 1, None));
-    check("a CDN, unknown", &every(10 * SECOND, cdn), &[]);
-    let shared = (0..12).map(|seed| lookup(&format!("{}.ddns.net", noise(seed, 14)), 1, Some(NXDOMAIN)));
-    check("below a zone that anybody may use", &every(10 * SECOND, shared), &["dga"]);
-    let words = ["river", "stone", "cloud", "garden", "silver", "winter"];
-    let put_together = words.iter().flat_map(|one| words.iter().map(move |two| format!("{one}{two}.com")));
-    let put_together = put_together.map(|name| lookup(&name, 1, Some(NXDOMAIN)));
-    check("words put together, by their number", &every(10 * SECOND, put_together), &["dga"]);
-}
-
-#[test]
 fn search_lists_are_no_storm_and_a_storm_is() {
     let hosts = (0..100).map(|number| format!("api-{number}.example.com"));
     let expanded = hosts.flat_map(|host| {
@@ -157,6 +103,13 @@ fn probes_and_scrapes_are_no_beacons_and_a_beacon_is() {
     let scrapes =
         (0..30).flat_map(|_| (1..20).map(|pod| flow([10, 0, 0, pod], 9090, Phase::Whole, (200, 9000))));
     check("scrapes", &every(SECOND, scrapes), &[]);
+    let browses = (0..200u8).flat_map(|number| {
+        let page =
+            flow([198, 51, 100, number % 50], 443, Phase::Whole, (900 + u64::from(number) * 7, 90_000));
+        let order = flow([192, 0, 2, 7], 443, Phase::Whole, (300, 200));
+        [Some(page), number.is_multiple_of(4).then_some(order)].into_iter().flatten()
+    });
+    check("a beacon of who browses", &every(MINUTE, browses), &["beacon"]);
     for (what, address, port) in [
         ("mDNS", [224, 0, 0, 251], 5353),
         ("SSDP", [239, 255, 255, 250], 1900),
@@ -484,7 +437,7 @@ fn findings_are_the_same_after_a_way_through_json() {
 
 #[test]
 fn the_page_of_the_documentation_is_that_of_the_catalog() {
-    let page = include_str!("../../../docs/reference/detectors.md");
+    let page = include_str!("../../../../docs/reference/detectors.md");
     assert_eq!(page, detect::reference::page(), "make it again: see its second line");
     let mut names: Vec<_> = catalog::ALL.iter().map(|detector| detector.name).collect();
     names.sort_unstable();
