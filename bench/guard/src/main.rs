@@ -128,7 +128,8 @@ fn main() -> Result<()> {
     let scored = scored(&material, &seen);
     write!(out, "{}", Table(&scored))?;
     if let Some(file) = &args.scores {
-        fs::write(file, lines(&material, &scored)).with_context(|| format!("{} cannot be written", file.display()))?;
+        fs::write(file, lines(&material, &scored))
+            .with_context(|| format!("{} cannot be written", file.display()))?;
     }
     let examples = examples(&material, &seen, None);
     let head = head::learn(&examples);
