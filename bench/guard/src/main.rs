@@ -88,6 +88,12 @@ struct Args {
     /// Rows that are tried besides, by what was learned from all
     #[arg(long = "try", value_name = "FILE")]
     tried: Option<PathBuf>,
+    /// Where each row of a source left out is written with its score, one object a line, to study what is missed and what is flagged
+    #[arg(long, value_name = "FILE")]
+    scores: Option<PathBuf>,
+    /// What everything by chance begins with: another number tells how much of a difference is luck
+    #[arg(long, value_name = "NUMBER", default_value_t = SEED)]
+    seed: u64,
 }
 
 /// A row, and without which fold it must not be learned from.
@@ -102,7 +108,7 @@ struct Material {
 fn main() -> Result<()> {
     let args = Args::parse();
     let begun = Instant::now();
-    let material = material(corpus::read(&args.rows)?);
+    let material = material(corpus::read(&args.rows)?, args.seed);
     let texts = Texts::of(&material.rows);
     let mut out = io::stdout();
     let mut seen: Vec<Vec<Look>> = vec![Vec::new(); material.rows.len()];
@@ -110,7 +116,7 @@ fn main() -> Result<()> {
         let places: Vec<usize> = (0..material.rows.len())
             .filter(|place| material.left_out.get(*place) != Some(&Some(fold)))
             .collect();
-        let model = model(&texts.learn(&places, SEED), &unlearned(), [[0.0; 2]; 2])?.0;
+        let model = model(&texts.learn(&places, args.seed), &unlearned(), [[0.0; 2]; 2])?.0;
         for (place, row) in material.rows.iter().enumerate() {
             if let Some(seen) = seen.get_mut(place).filter(|_| material.tried.get(place) == Some(&Some(fold)))
             {
@@ -121,10 +127,14 @@ fn main() -> Result<()> {
     }
     let scored = scored(&material, &seen);
     write!(out, "{}", Table(&scored))?;
+    if let Some(file) = &args.scores {
+        fs::write(file, lines(&material, &scored))
+            .with_context(|| format!("{} cannot be written", file.display()))?;
+    }
     let examples = examples(&material, &seen, None);
     let head = head::learn(&examples);
     let all: Vec<usize> = (0..material.rows.len()).collect();
-    let learned = texts.learn(&all, SEED);
+    let learned = texts.learn(&all, args.seed);
     let (made, bytes, placed, left_out) = model(&learned, &head, thresholds(&material, &scored))?;
     writeln!(
         out,
@@ -181,8 +191,8 @@ fn try_rows(model: &Model, rows: &[Row], out: &mut impl Write) -> Result<()> {
 }
 
 /// The rows, our own, and documents with orders in them.
-fn material(rows: Vec<Row>) -> Material {
-    let mut random = Random::new(SEED);
+fn material(rows: Vec<Row>, seed: u64) -> Material {
+    let mut random = Random::new(seed);
     let fold = |row: &Row| FOLDS.iter().position(|sources| sources.contains(&row.source.as_str()));
     let own = own::rows(&mut random);
     let is_document = |row: &&Row| {
@@ -193,7 +203,7 @@ fn material(rows: Vec<Row>) -> Material {
         .iter()
         .chain(&own)
         .filter(is_document)
-        .filter(|row| !row.source.starts_with("own-agents"))
+        .filter(|row| !row.source.starts_with("own-agents") && !row.source.starts_with("own-scenes"))
         .collect();
     let composed = own::composed(&documents, &mut random);
     let carriers: Vec<Option<usize>> =
@@ -260,6 +270,24 @@ fn scored(material: &Material, seen: &[Vec<Look>]) -> Vec<Scored> {
         }
     }
     all
+}
+
+/// Each row that was tried as a line of JSON, in the order of the folds, as [`scored`] has them.
+fn lines(material: &Material, scored: &[Scored]) -> String {
+    let mut text = String::new();
+    let places = (0..FOLDS.len()).flat_map(|fold| {
+        let rows = material.rows.iter().zip(&material.tried);
+        rows.filter(move |(_, tried)| **tried == Some(fold)).map(|(row, _)| row)
+    });
+    for (row, scored) in places.zip(scored) {
+        let line = serde_json::json!({
+            "score": scored.score, "label": row.label, "family": row.family, "source": row.source,
+            "is_foreign": scored.is_foreign, "text": row.text,
+        });
+        text.push_str(&line.to_string());
+        text.push('\n');
+    }
+    text
 }
 
 /// From which logit on a text is annotated and blocked: of users by all harmless texts, of tools by documents and code.

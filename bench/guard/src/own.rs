@@ -7,11 +7,13 @@ use crate::random::Random;
 use std::collections::BTreeSet;
 
 /// Each file is a source of its own, in English and in other languages.
-const FILES: [(&str, [&str; 2]); 4] = [
+const FILES: [(&str, [&str; 2]); 6] = [
     (include_str!("../data/english.txt"), ["own-en", "own-languages"]),
     (include_str!("../data/languages.txt"), ["own-en", "own-languages"]),
     (include_str!("../data/agents.txt"), ["own-agents", "own-agents-languages"]),
     (include_str!("../data/chats.txt"), ["own-chats", "own-chats-languages"]),
+    (include_str!("../data/scenes.txt"), ["own-scenes", "own-scenes-languages"]),
+    (include_str!("../data/tongues.txt"), ["own-tongues-en", "own-tongues"]),
 ];
 
 /// How often a pattern is written out: in English, and in other languages.
