@@ -18,8 +18,7 @@ fn understood(case: &Value, size: usize) -> Option<String> {
     let headers: Option<Vec<_>> =
         headers.map(|(name, value)| Some((name.as_str(), value.as_str()?.as_bytes()))).collect();
     let (method, port, headers) = (case["method"].as_str()?, port.parse().ok()?, headers?);
-    let mut reader =
-        Reader::leaving(&Head { method, host: &host, port, target, headers: &headers }, true);
+    let mut reader = Reader::leaving(&Head { method, host: &host, port, target, headers: &headers }, true);
     let body = case["body"].as_str().unwrap_or_default();
     body.as_bytes().chunks(size).for_each(|piece| reader.push(piece));
     reader.end();
