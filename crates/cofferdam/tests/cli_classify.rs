@@ -50,7 +50,7 @@ fn each_line_has_its_object_in_order() {
         "openai embeddings call - e",
         "huggingface resolve download o/m -",
         "ghcr token authorize o/i -",
-        "- unknown unknown - -",
+        "openai unknown unknown - -",
         "openai files upload - -",
         "openai chat call - z",
         "mcp tools/call call - -",

@@ -70,7 +70,7 @@ fn netns_who_scans_and_hides_data_in_names_is_told_of_and_the_ledger_knows_it() 
     );
     assert!(scanned["numbers"][0]["value"].as_f64() >= Some(20.0), "{scanned:#}");
     assert!(scanned["records"][0].as_str().unwrap().starts_with("flow:"), "{scanned:#}");
-    for number in 0..20_u64 {
+    for number in 0..40_u64 {
         let noise = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         assert_eq!(ask(&machine, &format!("{noise:016x}{:016x}{noise:013x}.t.example.com", !noise)), Some(0));
     }

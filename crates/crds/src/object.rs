@@ -261,7 +261,9 @@ fn expand<'n>(
         return;
     };
     let api_version = peek_text(node, "apiVersion").or(list.map(|(_, version)| version)).unwrap_or_default();
-    let Some(item_kind) = kind.strip_suffix("List") else {
+    // A PriceList is itself an object.
+    let item_kind = kind.strip_suffix("List").filter(|_| ReadElsewhere::named(kind).is_none());
+    let Some(item_kind) = item_kind else {
         items.push(Item { node, kind, api_version });
         return;
     };
