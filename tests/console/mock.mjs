@@ -79,6 +79,8 @@ export function mock({ large = false, prefix = "", rate = 4, future = false, emp
     for (const record of all.slice(after)) send(record);
     let sent = all.length;
     const timer = setInterval(() => {
+      // Who was gone before the answer began says so to nobody.
+      if (response.destroyed) return clearInterval(timer);
       for (let n = 0; n < state.rate; n += 1) all.push(world.one(all.length + 1, Date.now()));
       for (; sent < all.length; sent += 1) send(all[sent]);
     }, 1000);
