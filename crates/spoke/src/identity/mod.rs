@@ -32,7 +32,7 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 /// For how long the identities of a cluster that is silent are believed, where nobody says otherwise.
 pub const EXPIRE_AFTER: Duration = Duration::from_secs(3600);
@@ -386,7 +386,8 @@ async fn patiently<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T,
     }
 }
 
-/// Watches until nobody listens.
+/// Watches until nobody listens. One that fails begins anew, with a list: a watch that only goes on says nothing until something
+/// changes, and would be taken for failing for as long.
 async fn follow<T>(
     of: String,
     api: Api<T>,
@@ -396,15 +397,24 @@ async fn follow<T>(
 ) where
     T: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let mut events = pin!(watcher(api, config).default_backoff());
-    while let Some(event) = events.next().await {
-        let news = match event {
-            Ok(event) => wrap(event),
-            Err(error) => News::Failed(failure(&error)),
-        };
-        if to.send((of.clone(), news)).await.is_err() {
-            return;
+    loop {
+        let mut events = pin!(watcher(api.clone(), config.clone()).default_backoff());
+        let mut goes_on = true;
+        while goes_on {
+            let news = match events.next().await {
+                Some(Ok(event)) => wrap(event),
+                Some(Err(error)) => {
+                    // A list that failed is asked for again.
+                    goes_on = matches!(error, WatchError::InitialListFailed(_));
+                    News::Failed(failure(&error))
+                }
+                None => return,
+            };
+            if to.send((of.clone(), news)).await.is_err() {
+                return;
+            }
         }
+        sleep(AGAIN).await;
     }
 }
 

@@ -2,12 +2,20 @@
 
 use super::room::{MOST_KNOWN, MOST_PODS_OF_NAMESPACE, MOST_SLICES};
 use super::state::{EXPORT, IMPORTED, Side, State, Write};
-use k8s_openapi::api::core::v1::Pod;
+use super::{Config, News, follow};
+use http::{Request, Response};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::DynamicObject;
+use kube::client::Body;
 use kube::runtime::watcher::Event;
+use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, advance};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -347,4 +355,45 @@ async fn that_a_cluster_has_more_slices_than_are_counted_is_said_where_something
     let all: Vec<(String, Value)> = last.into_iter().chain(others).collect();
     list(&mut state, &all);
     assert_eq!(state.imports(Instant::now()).1, Vec::<String>::new(), "nobody here imports anything");
+}
+
+/// An API server without namespaces, where each watch but the first is silent and the first fails.
+async fn quiet(request: Request<Body>, watches: Arc<AtomicU32>) -> Result<Response<Body>, Infallible> {
+    let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+    if is_watch && watches.fetch_add(1, Ordering::Relaxed) > 0 {
+        std::future::pending::<()>().await;
+    }
+    let (code, body) = if is_watch {
+        let (kind, status) = ("Status", "Failure");
+        (
+            503,
+            json!({ "kind": kind, "apiVersion": "v1", "status": status, "message": "not now", "code": 503 }),
+        )
+    } else {
+        let metadata = json!({ "resourceVersion": "1" });
+        (200, json!({ "kind": "NamespaceList", "apiVersion": "v1", "metadata": metadata, "items": [] }))
+    };
+    Ok(Response::builder().status(code).body(Body::from(body.to_string().into_bytes())).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_failed_once_is_not_failing_for_ever_where_nothing_changes() {
+    let watches = Arc::<AtomicU32>::default();
+    let counted = Arc::clone(&watches);
+    let service = tower::service_fn(move |request| quiet(request, Arc::clone(&counted)));
+    let api: Api<Namespace> = Api::all(Client::new(service, "default"));
+    let (to, mut told) = mpsc::channel(8);
+    let following =
+        tokio::spawn(follow("namespaces".to_owned(), api, Config::default(), to, News::Namespace));
+    let mut said = Vec::new();
+    while said.len() < 5 {
+        said.push(match told.recv().await.unwrap().1 {
+            News::Namespace(Event::Init) => "begins",
+            News::Namespace(Event::InitDone) => "is known",
+            News::Failed(_) => "fails",
+            _ => "else",
+        });
+    }
+    assert_eq!(said, ["begins", "is known", "fails", "begins", "is known"]);
+    following.abort();
 }
