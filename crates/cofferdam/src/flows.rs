@@ -177,11 +177,11 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
             }
         }
     }
-    sheet.end()?;
     if args.summary {
         write!(out, "{}", summary.text())?;
+        return Ok(());
     }
-    Ok(())
+    sheet.end()
 }
 
 /// What the ledger behind an API has of them.

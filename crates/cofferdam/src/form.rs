@@ -270,12 +270,13 @@ impl<'w, W: Write> Sheet<'w, W> {
         Ok(())
     }
 
-    /// There are no more.
+    /// There are no more. Who reads a table and was shown none is told, beside it: programs that read columns find nothing.
     pub(crate) fn end(self) -> Result<()> {
         match (self.output, self.rows) {
             (Output::Json, 0) => writeln!(self.out, "[]")?,
             (Output::Json, _) => writeln!(self.out, "]")?,
             (Output::Csv, 0) => writeln!(self.out, "{}", self.heads.join(","))?,
+            (Output::Table, 0) => writeln!(std::io::stderr(), "there are none that match")?,
             (Output::Table | Output::Jsonl | Output::Csv, _) => {}
         }
         Ok(())

@@ -5,6 +5,7 @@
 
 use crate::refusals::Refusals;
 use crate::store::{Store, now};
+use feed::places::{Place, Places};
 use feed::tls::{Identity, first_name, speaks_for};
 use flate2::read::GzDecoder;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -16,12 +17,12 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ledger::{Parcel, Receipt};
 use rustls::pki_types::CertificateDer;
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io::Read;
+use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -68,7 +69,7 @@ struct Shared {
     refusals: Refusals,
     room: Semaphore,
     /// Connections by the name in their certificates.
-    of: Mutex<HashMap<String, usize>>,
+    of: Places<String>,
 }
 
 /// Serves until the future is dropped. Before there is an identity nobody is served.
@@ -83,7 +84,7 @@ pub async fn serve(
         counts,
         refusals: Refusals::default(),
         room: Semaphore::new(AT_ONCE),
-        of: Mutex::default(),
+        of: Places::new(OF_ONE),
     });
     tokio::select! {
         () = accept(listener, identity, shared) => {}
@@ -105,13 +106,18 @@ async fn accept(
     identity: watch::Receiver<Result<Arc<Identity>, String>>,
     shared: Arc<Shared>,
 ) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let (room, strangers) = (Arc::new(Semaphore::new(CONNECTIONS)), Places::of_strangers());
     let mut held: Option<(Arc<Identity>, TlsAcceptor)> = None;
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, from)) = listener.accept().await else {
             // Out of descriptors, most likely; do not spin.
             tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        // It is closed, and may come again.
+        let Some(stranger) = strangers.admit(from.ip()) else {
+            shared.counts.strangers.fetch_add(1, Ordering::Relaxed);
             continue;
         };
         let newest = identity.borrow().clone().ok();
@@ -126,7 +132,7 @@ async fn accept(
         };
         let (acceptor, shared) = (acceptor.clone(), Arc::clone(&shared));
         tokio::spawn(async move {
-            connection(stream, acceptor, shared).await;
+            connection((stream, stranger), acceptor, shared).await;
             drop(permit);
         });
     }
@@ -138,17 +144,22 @@ fn acceptor(identity: &Identity) -> Option<TlsAcceptor> {
     Some(TlsAcceptor::from(Arc::new(config)))
 }
 
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
+async fn connection(
+    (stream, stranger): (TcpStream, Place<IpAddr>),
+    acceptor: TlsAcceptor,
+    shared: Arc<Shared>,
+) {
     let greeted = tokio::time::timeout(GREETING, acceptor.accept(stream)).await;
     let known = greeted.ok().and_then(Result::ok).and_then(|stream| {
         let certificate = certificate(&stream)?;
-        let place = Place::take(&shared, &certificate)?;
+        let place = shared.of.take(first_name(&certificate))?;
         Some((stream, certificate, place))
     });
     let Some((stream, certificate, place)) = known else {
         shared.counts.strangers.fetch_add(1, Ordering::Relaxed);
         return;
     };
+    drop(stranger);
     let service = service_fn(|request| answer(&shared, &certificate, request));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -169,38 +180,6 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared
 fn certificate(stream: &TlsStream<TcpStream>) -> Option<CertificateDer<'static>> {
     let (_, session) = stream.get_ref();
     session.peer_certificates()?.first().cloned().map(CertificateDer::into_owned)
-}
-
-/// One of the connections of a name.
-struct Place {
-    shared: Arc<Shared>,
-    name: String,
-}
-
-impl Place {
-    fn take(shared: &Arc<Shared>, certificate: &CertificateDer<'_>) -> Option<Self> {
-        let name = first_name(certificate);
-        let mut of = shared.of.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = of.entry(name.clone()).or_default();
-        if *count >= OF_ONE {
-            return None;
-        }
-        *count += 1;
-        drop(of);
-        Some(Self { shared: Arc::clone(shared), name })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut of = self.shared.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = of.get_mut(&self.name) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                of.remove(&self.name);
-            }
-        }
-    }
 }
 
 async fn answer(

@@ -7,6 +7,7 @@ use export::{Exports, Sender, Settings, SinkStatus, Target};
 use feed::tls::{COLLECTOR, GATEWAY, INGRESS, Identity, gateway_name, ingress_name, node_name};
 use ledger::{Entry, EntryFilter, Kind, Ledger, Order, Reader, Retention, Verdict};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -299,4 +300,23 @@ fn who_has_nothing_to_send_is_heard_of() {
     };
     assert_eq!((joined[0].node.as_str(), joined[0].taken), ("node-a", 0));
     assert!(joined[0].seen > 0);
+}
+
+/// Other addresses have their own room, so none of this is in the way of nodes.
+#[test]
+fn an_address_that_only_connects_has_so_many_connections_and_no_more() {
+    let world = World::new();
+    let collector = world.collector(None);
+    let silent = |_| std::net::TcpStream::connect(collector.address).unwrap();
+    let mut held: Vec<_> = (0..=feed::places::OF_ADDRESS).map(silent).collect();
+    let last = held.pop().unwrap();
+    last.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The others are waited for ten seconds; this one was closed before it could say anything.
+    assert!(matches!((&last).read(&mut [0]), Ok(0) | Err(_)));
+    assert_eq!(collector.counts.strangers.load(Ordering::Relaxed), 1);
+    drop(held);
+    drop(world.ledger("a.db", "node-a", 3));
+    let identity = world.authority.identity(&node_name("node-a"));
+    let exports = world.send("a.db", "node-a", identity, collector.address);
+    wait(&exports, has_sent(3));
 }

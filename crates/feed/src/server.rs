@@ -7,9 +7,9 @@
 use crate::access::{self, Asked, Asks, Told};
 use crate::encode;
 use crate::enrol::{self, Granted, Registrar};
+use crate::places::{Place, Places};
 use crate::replica::Revisions;
 use crate::resource::{Key, Kind, Parts};
-use crate::stranger::{Stranger, Strangers};
 use crate::tls::{is_gateway, is_of};
 use crate::update::{Has, between};
 use crate::wire::{Enrolled, Enrolment, Hello, Report, Said, Update};
@@ -23,6 +23,7 @@ use rustls::pki_types::CertificateDer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -212,7 +213,7 @@ impl Feed {
         identity: watch::Receiver<Arc<Identity>>,
         registrar: Option<Registrar>,
     ) {
-        let (room, strangers) = (Arc::new(Semaphore::new(CONNECTIONS)), Strangers::default());
+        let (room, strangers) = (Arc::new(Semaphore::new(CONNECTIONS)), Places::of_strangers());
         loop {
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
             let Ok((stream, from)) = listener.accept().await else {
@@ -221,7 +222,7 @@ impl Feed {
                 continue;
             };
             // It is closed, and may come again.
-            let Some(stranger) = strangers.place(from.ip()) else { continue };
+            let Some(stranger) = strangers.admit(from.ip()) else { continue };
             let config = identity.borrow().server();
             let (feed, registrar) = (self.clone(), registrar.clone());
             tokio::spawn(async move {
@@ -235,7 +236,7 @@ impl Feed {
 
     async fn connection(
         &self,
-        (stream, stranger): (tokio::net::TcpStream, Stranger),
+        (stream, stranger): (tokio::net::TcpStream, Place<IpAddr>),
         tls: TlsAcceptor,
         registrar: Option<Registrar>,
     ) {
