@@ -166,3 +166,42 @@ fn no_file_of_tests_is_left_out() {
     }
     assert!(listing > 0, "no crate lists its tests: this is of no use any more");
 }
+
+/// What `.dockerignore` lets into the image's build, from the repository's root.
+fn built_from(root: &Path) -> Vec<String> {
+    let text = fs::read_to_string(root.join(".dockerignore")).expect("it is there");
+    text.lines().filter_map(|line| line.strip_prefix('!')).map(str::to_owned).collect()
+}
+
+/// Of what the image is built, cargo finds every crate and the compiler every file.
+#[test]
+fn the_image_has_all_that_it_is_built_from() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository");
+    let context = tempfile::tempdir().expect("a folder");
+    let let_in = built_from(&root);
+    for path in &let_in {
+        let place = context.path().join(path);
+        fs::create_dir_all(place.parent().expect("below the root")).expect("a folder");
+        std::os::unix::fs::symlink(root.join(path), place).expect("a link");
+    }
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(context.path())
+        .output()
+        .expect("cargo metadata runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for (file, text) in sources(&root.join("crates")) {
+        let is_of_tests = file.contains("/tests/") || file.ends_with("/tests.rs");
+        let program = text.split("#[cfg(test)]").next().filter(|_| !is_of_tests).unwrap_or_default();
+        for form in ["include_str!(\"", "include_bytes!(\""] {
+            for named in program.split(form).skip(1).filter_map(|rest| rest.split('"').next()) {
+                let path = Path::new(&file).parent().expect("a folder").join(named);
+                let path = path.canonicalize().unwrap_or_else(|error| panic!("{file}: {named}: {error}"));
+                assert!(
+                    let_in.iter().any(|it| path.starts_with(root.join(it))),
+                    "{file} includes {named}, which .dockerignore keeps out of the image's build"
+                );
+            }
+        }
+    }
+}
