@@ -135,7 +135,7 @@ fn cluster_pods_that_reach_each_other_unjudged_are_told_of() {
         let run = move || fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", value);
         world.lab.run(&Place::Node("node-b".to_owned()), run).unwrap().unwrap();
     };
-    assert_eq!(degraded(), None);
+    eventually("nothing is wrong yet", || degraded().is_none().then_some(()));
     set("0");
     let told = eventually("the status tells of it", degraded);
     assert!(told[2].contains("node-b") && told[2].contains("bridge cni0"), "{told:?}");
