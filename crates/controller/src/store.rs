@@ -2,9 +2,11 @@
 //!
 //! Enters: changes, as the watches report them. Leaves: objects to compile. Guarantees: what is half listed is not
 //! seen; an object that says the same as before is no change; an event older than what is known of its object is none
-//! either; what was known stays known while a watch fails.
+//! either; what was known stays known while a watch fails, and while a kind is not served; objects of a kind go with its definition
+//! only when the API server has said for a minute that there is none, and how many went is known.
 //! Does not: talk to anything.
 
+use crate::absent::{Absent, Definition};
 use crate::kinds::Kind;
 use crate::report::Written;
 use crate::standing::Told;
@@ -15,7 +17,8 @@ use policy::detection::MOST_OF_NAMESPACE;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The cluster does not know a kind so often in a row, at least a minute: it does not have it, and is not starting.
+/// The cluster does not know a kind so often in a row, at least a minute ([`crate::watch`] says how often it asks): it does not have it,
+/// and is not starting.
 const ABSENT: u32 = 20;
 
 /// One object as it came.
@@ -50,7 +53,7 @@ pub(crate) enum Change {
     /// An object is gone.
     Deleted(Found),
     /// The cluster does not know the kind.
-    NoSuchKind,
+    NoSuchKind(Definition),
     /// Nobody reads the kind.
     NotRead,
     /// The watch failed; it goes on by itself.
@@ -88,8 +91,18 @@ pub(crate) struct Collection<M> {
     listing: Option<(u64, Objects<M>)>,
     /// Listed once, or known to be absent.
     is_known: bool,
+    /// Listed once.
+    was_listed: bool,
     /// How often in a row the cluster did not know it.
     absent: u32,
+    /// How often in a row it said that there is no definition of it.
+    gone: u32,
+    /// How often in a row it had only begun.
+    starting: u32,
+    /// What it said last of the definition, where it does not know the kind.
+    definition: Option<Definition>,
+    /// Objects that went with the definition.
+    lost: usize,
     /// The newest that was seen.
     revision: u64,
     /// Up to where nothing was missed by the last list.
@@ -105,7 +118,12 @@ impl<M> Default for Collection<M> {
             objects: Objects::new(),
             listing: None,
             is_known: false,
+            was_listed: false,
             absent: 0,
+            gone: 0,
+            starting: 0,
+            definition: None,
+            lost: 0,
             revision: 0,
             listed: 0,
             problem: None,
@@ -134,7 +152,8 @@ impl<M: PartialEq> Collection<M> {
                 let (newest, listed) = self.listing.take().unwrap_or_default();
                 let differs = !self.is_known || listed != self.objects;
                 self.revision = listed.values().map(|kept| kept.revision).fold(self.revision, u64::max);
-                (self.objects, self.is_known, self.absent) = (listed, true, 0);
+                (self.objects, self.is_known, self.was_listed) = (listed, true, true);
+                (self.absent, self.gone, self.starting, self.definition, self.lost) = (0, 0, 0, None, 0);
                 self.listed = newest;
                 self.stood += 1;
                 differs
@@ -154,11 +173,7 @@ impl<M: PartialEq> Collection<M> {
                 self.stood += 1;
                 self.objects.remove(&(found.namespace, found.name)).is_some()
             }
-            // An API server that is starting may not know it yet: what was there before stays.
-            Change::NoSuchKind => {
-                self.absent = self.absent.saturating_add(1);
-                !std::mem::replace(&mut self.is_known, true) || self.absent == ABSENT
-            }
+            Change::NoSuchKind(definition) => self.note_absent(definition),
             Change::NotRead => {
                 self.absent = ABSENT;
                 !std::mem::replace(&mut self.is_known, true)
@@ -166,9 +181,45 @@ impl<M: PartialEq> Collection<M> {
             Change::Applied(_) | Change::Deleted(_) | Change::Recovered => false,
             Change::Failed(why) => {
                 self.problem = Some(why);
+                self.gone = 0;
                 false
             }
         }
+    }
+
+    /// The cluster does not know the kind. Whether what is made of the objects may differ by that.
+    fn note_absent(&mut self, definition: Definition) -> bool {
+        let [one_more, begun] = [self.absent, self.starting].map(|count| count.saturating_add(1));
+        (self.absent, self.gone, self.starting) = match definition {
+            Definition::Gone => (one_more, self.gone.saturating_add(1), 0),
+            Definition::Unsaid => (one_more, 0, 0),
+            // There may be objects of it: nodes that know some do not forget them for a controller that cannot read any.
+            Definition::Unserved => (0, 0, 0),
+            Definition::Starting => (0, 0, begun),
+        };
+        self.definition = Some(definition);
+        // An API server that is starting serves it in a moment: it is not for that moment that there is none of it.
+        let is_known = self.is_known || definition != Definition::Starting || begun >= ABSENT;
+        let is_new = is_known && !std::mem::replace(&mut self.is_known, is_known);
+        // Who makes a definition anew, or restarts an API server, has not removed what stands there.
+        let goes = self.gone >= ABSENT && !self.objects.is_empty();
+        if goes {
+            self.lost = self.objects.len();
+            self.objects.clear();
+            self.stood += 1;
+        }
+        is_new || goes || self.absent == ABSENT
+    }
+
+    /// Where the API server does not know a kind that it knew, or does not serve what it has a definition of: what became of it.
+    pub(crate) fn absent(&self) -> Option<Absent> {
+        let definition = self.definition?;
+        let is_told = match definition {
+            // What a cluster never had is no news.
+            Definition::Gone | Definition::Unsaid => self.was_listed,
+            Definition::Unserved | Definition::Starting => true,
+        };
+        is_told.then_some(Absent { definition, held: self.objects.len(), lost: self.lost })
     }
 
     /// Whether a later revision of the object is known than the one found. Only a list goes back, as a whole.
@@ -328,6 +379,11 @@ impl Store {
         self.kinds.iter().filter_map(|(kind, of)| Some((kind.plural().to_owned(), of.reached()?))).collect()
     }
 
+    /// Kinds that were there, and that the API server does not know now.
+    pub(crate) fn absent(&self) -> BTreeMap<Kind, Absent> {
+        self.kinds.iter().filter_map(|(kind, of)| Some((*kind, of.absent()?))).collect()
+    }
+
     /// Watches that fail now, and why.
     pub(crate) fn problems(&self) -> BTreeMap<Kind, String> {
         self.kinds.iter().filter_map(|(kind, of)| Some((*kind, of.problem()?.clone()))).collect()
@@ -338,6 +394,8 @@ impl Store {
 mod tests {
     use super::*;
     use crate::watch::Watched;
+
+    const GONE: Change = Change::NoSuchKind(Definition::Gone);
 
     fn pod(name: &str, app: &str, revision: u64) -> Found {
         let value = serde_json::json!({
@@ -454,7 +512,7 @@ mod tests {
         assert!(store.take(Kind::Secret, Change::NotRead));
         assert!(!store.reached().contains_key("secrets"));
         // Not at once: the API server may only just have begun.
-        let mut changes = (0..30).map(|_| store.take(Kind::Containment, Change::NoSuchKind));
+        let mut changes = (0..30).map(|_| store.take(Kind::Containment, GONE));
         assert!(changes.next().unwrap() && changes.by_ref().take(18).all(|differs| !differs));
         assert!(changes.next().unwrap() && changes.all(|differs| !differs));
         assert!(!store.reached().contains_key("containments"));
@@ -468,10 +526,74 @@ mod tests {
         let mut store = Store::default();
         for kind in Kind::ALL {
             assert!(!store.is_complete());
-            let change = if kind.is_optional() { Change::NoSuchKind } else { Change::ListEnds };
+            let change = if kind.is_optional() { GONE } else { Change::ListEnds };
             assert!(store.take(kind, change));
         }
         assert!(store.is_complete());
-        assert!(!store.take(Kind::AdminNetworkPolicy, Change::NoSuchKind));
+        assert!(!store.take(Kind::AdminNetworkPolicy, GONE));
+    }
+
+    #[test]
+    fn objects_go_with_their_definition_only_when_that_is_said_for_a_minute() {
+        let times = |store: &mut Store, change: &Change, count: u32| -> Vec<bool> {
+            (0..count).map(|_| store.take(Kind::Pod, change.clone())).collect()
+        };
+        let absent = |store: &Store| store.absent().get(&Kind::Pod).copied();
+        for definition in [Definition::Unserved, Definition::Starting, Definition::Unsaid] {
+            let mut store = Store::default();
+            store.take(Kind::Pod, Change::Listed(pod("one", "x", 4)));
+            store.take(Kind::Pod, Change::ListEnds);
+            times(&mut store, &Change::NoSuchKind(definition), 3 * ABSENT);
+            assert_eq!(names(&store), ["one"], "{definition:?}");
+            assert_eq!(absent(&store), Some(Absent { definition, held: 1, lost: 0 }));
+        }
+        let mut store = Store::default();
+        store.take(Kind::Pod, Change::Listed(pod("one", "x", 4)));
+        store.take(Kind::Pod, Change::ListEnds);
+        // Whatever else comes between begins the time anew: another word of the definition, a failure, a list.
+        for other in [
+            Change::NoSuchKind(Definition::Starting),
+            Change::NoSuchKind(Definition::Unsaid),
+            Change::Failed("gone".into()),
+        ] {
+            times(&mut store, &GONE, ABSENT - 1);
+            store.take(Kind::Pod, other);
+        }
+        times(&mut store, &GONE, ABSENT - 1);
+        store.take(Kind::Pod, Change::Listed(pod("one", "x", 4)));
+        assert!(
+            !store.take(Kind::Pod, Change::ListEnds),
+            "it was defined anew, and the objects are still there"
+        );
+        assert_eq!((names(&store), absent(&store)), (vec!["one".to_owned()], None));
+        let said = times(&mut store, &GONE, ABSENT);
+        assert_eq!(said.iter().position(|differs| *differs), Some(ABSENT as usize - 1));
+        assert!(names(&store).is_empty());
+        assert_eq!(absent(&store), Some(Absent { definition: Definition::Gone, held: 0, lost: 1 }));
+        times(&mut store, &GONE, 3);
+        assert_eq!(absent(&store).map(|it| it.lost), Some(1), "it is said on");
+    }
+
+    #[test]
+    fn a_kind_that_is_only_not_served_yet_is_waited_for() {
+        let mut store = Store::default();
+        let kind = Kind::EgressPolicy;
+        let starting = Change::NoSuchKind(Definition::Starting);
+        let known = |store: &Store| store.kinds.get(&kind).is_some_and(Collection::is_known);
+        for _ in 1..ABSENT {
+            assert!(!store.take(kind, starting.clone()) && !known(&store), "the API server may be starting");
+        }
+        assert_eq!(store.absent().len(), 1, "it is told");
+        assert!(store.take(kind, starting) && known(&store));
+        // Nobody waits for what another version is served of; and what a cluster never had is no news.
+        let unserved = Change::NoSuchKind(Definition::Unserved);
+        assert!(store.take(Kind::AdminNetworkPolicy, unserved.clone()));
+        // But a node that had some does not forget them.
+        for _ in 0..2 * ABSENT {
+            store.take(Kind::AdminNetworkPolicy, unserved.clone());
+        }
+        assert_eq!(store.reached().get("adminnetworkpolicies"), Some(&0));
+        store.take(Kind::ClusterEgressPolicy, GONE);
+        assert_eq!(store.absent().len(), 2);
     }
 }
