@@ -274,8 +274,9 @@ impl Spoke {
                 let (drift, was_in_force) = (Drift::Correct, false);
                 self.local.put(&Intended { manifests: &[], drift, was_in_force }).await
             }
-            // After a restart, before the hub was reached.
-            None => Outcome::default(),
+            // After a restart, before the hub was reached, or while what is in force is not to be had, or nobody vouches for it
+            // any more: what is there stays, and is told of.
+            None => self.local.look().await,
         };
         let has = self.in_force.as_ref().map(|it| it.release().reference());
         let now_has = has.or(has_nothing.then(Ref::nothing)).filter(|_| outcome.problems.is_empty());
