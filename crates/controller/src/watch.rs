@@ -18,6 +18,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+#[cfg(test)]
+mod tests;
+
 /// Objects asked for at a time: bounds the memory that a list takes.
 const PAGE: u32 = 500;
 /// First and longest wait after a failure.
