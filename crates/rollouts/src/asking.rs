@@ -281,7 +281,10 @@ pub(crate) async fn list(api: &Api<DynamicObject>, kind: &str) -> Result<Vec<Dyn
         let list = match patiently(api.list(&params)).await {
             Ok(list) => list,
             Err(Refusal::Stale) => {
-                return Err(failed("the hub has no such kind, or the list changed".to_owned()));
+                return Err(failed(
+                    "the hub has no such kind (`cofferdam install hub` defines it), or the list changed"
+                        .to_owned(),
+                ));
             }
             Err(Refusal::Invalid(why) | Refusal::Problem(why)) => return Err(failed(why)),
         };
