@@ -130,7 +130,7 @@ mod tests {
             assert!(said.unwrap_or_default().contains(expected.unwrap_or_default()), "{expected:?}");
         }
         let wanted = Ref::nothing().to_string();
-        let expected = ["a", &wanted, "-", "-", "never", "-", "-", "it has never said how it stands"];
+        let expected = ["a", wanted.as_str(), "-", "-", "never", "-", "-", "it has never said how it stands"];
         assert_eq!(row(&of(None, 0)), expected);
     }
 }
