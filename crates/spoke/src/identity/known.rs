@@ -80,7 +80,7 @@ impl<K: Ord + Clone, V: PartialEq> Known<K, V> {
     }
 
     /// Those from a key on, in order.
-    pub(super) fn from(&self, first: &K) -> impl Iterator<Item = (&K, &V)> {
+    pub(super) fn from(&self, first: K) -> impl Iterator<Item = (&K, &V)> {
         self.objects.range(first..)
     }
 

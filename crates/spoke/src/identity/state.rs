@@ -401,7 +401,7 @@ impl State {
 
     /// How many slices are exported, and how many imported.
     pub(super) fn counts(&self) -> [usize; 2] {
-        let own = self.at_hub.from(&(self.cluster.clone(), String::new()));
+        let own = self.at_hub.from((self.cluster.clone(), String::new()));
         [own.take_while(|((of, _), _)| *of == self.cluster).count(), self.local.len()]
     }
 }

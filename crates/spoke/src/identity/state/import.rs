@@ -59,7 +59,7 @@ impl State {
         let mut clusters = BTreeSet::new();
         let mut next = String::new();
         // Sorted by name, which begins with that of the cluster: each is looked for once, however much was taken of it.
-        while let Some(((own, name), _)) = self.local.from(&(self.own.clone(), next)).next() {
+        while let Some(((own, name), _)) = self.local.from((self.own.clone(), next)).next() {
             if *own != self.own {
                 break;
             }
@@ -224,7 +224,7 @@ fn of_cluster<'k, V: PartialEq>(
     at_hub: &'k Known<Name, V>,
     cluster: &'k str,
 ) -> impl Iterator<Item = (&'k Name, &'k V)> {
-    let all = at_hub.from(&(cluster.to_owned(), String::new()));
+    let all = at_hub.from((cluster.to_owned(), String::new()));
     all.take_while(move |((of, _), _)| of == cluster)
 }
 
