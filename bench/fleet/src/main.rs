@@ -2,8 +2,11 @@
 //! the spokes as they run, each with a cluster's API server in memory. Prints one JSON object.
 //!
 //! Measured: seconds from the request that writes a Rollout of one stage, whose gate asks for nothing, until the last cluster has told
-//! the hub that it enforces the release; and requests for objects of the fleet that the hub answered in that time, by its own count.
+//! the hub that it enforces the release and has all of its policies in effect, which is then read back at the hub; requests for objects of
+//! the fleet that the hub answered in that time, by its own count; and, with three real API servers, how long a change of a pod takes
+//! from one cluster to what the controller of another publishes ([`identities`]). Each beside what is aimed at.
 
+mod identities;
 mod local;
 
 use anyhow::{Context, Result, bail};
@@ -33,6 +36,8 @@ const FEW: usize = 10;
 /// Sizes of a run.
 struct Size {
     clusters: usize,
+    /// Exported pods, and how many of them change, one after the other.
+    identities: [usize; 2],
     /// Policies of each release, one after the other, and whether it is for all clusters or a few.
     releases: &'static [(usize, Who)],
 }
@@ -55,6 +60,7 @@ impl Who {
 // For a few last: what the others have then, the next release could not fall back to.
 const FULL: Size = Size {
     clusters: 200,
+    identities: [10_000, 200],
     releases: &[
         (10, Who::All),
         (10, Who::All),
@@ -65,7 +71,14 @@ const FULL: Size = Size {
         (50, Who::Few),
     ],
 };
-const QUICK: Size = Size { clusters: 20, releases: &[(10, Who::All), (100, Who::All), (10, Who::Few)] };
+const QUICK: Size = Size {
+    clusters: 20,
+    identities: [500, 100],
+    releases: &[(10, Who::All), (100, Who::All), (10, Who::Few)],
+};
+
+/// A release is in effect on 200 clusters in less than so many seconds.
+const AIM: f64 = 10.0;
 
 type Said = watch::Receiver<Option<ClusterStatus>>;
 
@@ -77,21 +90,55 @@ type Said = watch::Receiver<Option<ClusterStatus>>;
 #[command(after_help = "Example:
   tests/apiserver/build && cargo run --release -p bench-fleet -- --quick")]
 struct Args {
-    /// 20 clusters and 3 releases instead of 200 and 7, to see that it works
+    /// 20 clusters and 3 releases instead of 200 and 7, and 500 pods instead of 10,000, to see that it works
     #[arg(long)]
     quick: bool,
+    /// Only releases, or only pods
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+}
+
+/// A part of what is measured.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// From a rollout to a release in effect
+    Releases,
+    /// From a pod to what another cluster knows of it
+    Identities,
 }
 
 fn main() -> Result<()> {
-    let size = if Args::parse().quick { QUICK } else { FULL };
+    let Args { quick, only } = Args::parse();
+    let size = if quick { QUICK } else { FULL };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting a runtime")?;
-    let report = runtime.block_on(run(&size))?;
+    let report = runtime.block_on(async {
+        let machine = bench_machine::describe();
+        let fleet = match only {
+            Some(Part::Identities) => None,
+            Some(Part::Releases) | None => Some(run(&size).await.context("releases")?),
+        };
+        let identities = match only {
+            Some(Part::Releases) => None,
+            Some(Part::Identities) | None => {
+                Some(identities::run(size.identities).await.context("identities")?)
+            }
+        };
+        anyhow::Ok(json!({ "machine": machine, "fleet": fleet, "identities": identities }))
+    })?;
     writeln!(std::io::stdout(), "{report:#}").context("printing")
 }
 
+/// What was measured beside what is aimed at: 1 is the aim, less is better.
+fn beside(measured: f64, aim: f64) -> Value {
+    json!({ "aim": aim, "measured": measured, "of_aim": rounded(measured / aim), "is_met": measured < aim })
+}
+
+fn rounded(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
 async fn run(size: &Size) -> Result<Value> {
-    let machine = bench_machine::describe();
     let hub = Cluster::start()?;
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": definitions() });
     kubectl(&hub, "apply --server-side -f -", &list.to_string())?;
@@ -132,12 +179,23 @@ async fn run(size: &Size) -> Result<Value> {
         let asked = asked(&hub)?;
         let began = Instant::now();
         kubectl(&hub, "apply --server-side -f -", &rollout(&wanted, &before, *who).to_string())?;
-        let enforced = |status: &ClusterStatus| status.enforced == wanted && status.problems.is_empty();
-        let came = until(&concerned, began, enforced).await.with_context(|| format!("release {number}"))?;
+        let effective = |status: &ClusterStatus| {
+            let has_all = status.effective.policies == *policies as u64;
+            status.enforced == wanted && has_all && status.problems.is_empty()
+        };
+        let came = until(&concerned, began, effective).await.with_context(|| format!("release {number}"))?;
         let more = more(&asked, &self::asked(&hub)?);
+        let at_hub = at_hub(&hub, number, *policies)?;
+        if at_hub != concerned.len() {
+            bail!(
+                "release {number}: {} clusters said that they have it, and the hub has {at_hub}",
+                concerned.len()
+            );
+        }
+        let last = came.last().copied().unwrap_or_default();
         releases.push(json!({
             "policies": policies, "clusters": concerned.len(), "seconds_to_half": came.get(came.len() / 2),
-            "seconds_to_all": came.last(), "hub_requests": more,
+            "seconds_to_all": beside(last, AIM), "hub_requests": more,
         }));
         before = wanted;
     }
@@ -145,9 +203,19 @@ async fn run(size: &Size) -> Result<Value> {
     let asked = asked(&hub)?;
     tokio::time::sleep(IDLE).await;
     let idle = more(&asked, &self::asked(&hub)?);
-    Ok(json!({
-        "machine": machine, "clusters": size.clusters, "releases": releases, "hub_requests_in_an_idle_minute": idle,
-    }))
+    Ok(json!({ "clusters": size.clusters, "releases": releases, "hub_requests_in_an_idle_minute": idle }))
+}
+
+/// Clusters of which the hub itself has that they enforce a release and have so many policies in effect, the same ones.
+fn at_hub(hub: &Cluster, number: u64, policies: usize) -> Result<usize> {
+    let columns = "jsonpath={range .items[*]}{.status.enforced.number} {.status.effective.policies} {.status.effective.digest}{\"\\n\"}{end}";
+    let text = run_kubectl(hub, &["get", "managedclusters", "-o", columns], "")?;
+    let wanted = format!("{number} {policies} ");
+    let digests: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(&wanted)).collect();
+    if digests.windows(2).any(|two| two.first() != two.last()) {
+        bail!("release {number}: clusters have other policies in effect than others");
+    }
+    Ok(digests.len())
 }
 
 /// Waits until all say so. When each did, in seconds since it began, in order.
@@ -165,7 +233,7 @@ async fn until(said: &[Said], began: Instant, is_it: impl Fn(&ClusterStatus) -> 
         left.retain(|it| {
             let is_so = it.borrow().as_ref().is_some_and(&is_it);
             if is_so {
-                came.push((since.as_secs_f64() * 100.0).round() / 100.0);
+                came.push(rounded(since.as_secs_f64()));
             }
             !is_so
         });
@@ -232,10 +300,14 @@ async fn client(hub: &Cluster) -> Result<Client> {
     Ok(Client::try_from(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)?)
 }
 
-fn kubectl(hub: &Cluster, arguments: &str, input: &str) -> Result<String> {
-    let output = hub.kubectl(arguments.split(' '), input)?;
+fn kubectl(cluster: &Cluster, arguments: &str, input: &str) -> Result<String> {
+    run_kubectl(cluster, &arguments.split(' ').collect::<Vec<_>>(), input)
+}
+
+fn run_kubectl(cluster: &Cluster, arguments: &[&str], input: &str) -> Result<String> {
+    let output = cluster.kubectl(arguments.iter().copied(), input)?;
     if !output.status.success() {
-        bail!("kubectl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+        bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -1,9 +1,11 @@
-//! `cofferdam clusters`: what differs between two clusters.
+//! `cofferdam clusters`: which there are ([`list`]), and what differs between two.
 //!
 //! Enters: for each side its policies, and what they are about. Leaves: objects that differ, field by field, and connections that
 //! only one side allows, with the rule that denies them on the other. Guarantees: what cannot be read is named and makes the
 //! answer an error, not a difference; names from manifests cannot steer a terminal; at most [`MOST_LINES`] of either are
 //! listed, and those beyond counted. Does not: know names that DNS resolves, or judge requests; objects that differ tell of those.
+
+mod list;
 
 use crate::folder;
 use crate::plain::printable;
@@ -27,12 +29,16 @@ const MOST_VALUE: usize = 120;
 /// List and compare clusters of a fleet.
 #[derive(Subcommand, Debug)]
 #[command(after_help = "Examples:
+  cofferdam clusters list --hub hub.kubeconfig
   kubectl --context dev get networkpolicy,clusternetworkpolicy,egresspolicy,pod,namespace,node -A -o yaml > dev.yaml
   kubectl --context prod get networkpolicy,clusternetworkpolicy,egresspolicy,pod,namespace,node -A -o yaml > prod.yaml
   cofferdam clusters diff dev.yaml prod.yaml
 
-Exit code: 0 both judge alike and have the same policies, 1 they differ, 2 it could not be done.")]
+Exit code of diff: 0 both judge alike and have the same policies, 1 they differ, 2 it could not be done.")]
 pub(crate) enum ClustersCommand {
+    /// Every cluster at the hub: what it is to have and has, when it spoke last, what is wrong. Exit code 1: one is silent, has a problem
+    /// or drift, or does not have what is wanted
+    List(list::ListArgs),
     /// What two clusters say differently: object by object, and verdict by verdict
     Diff {
         /// Manifest or folder of manifests of the first
@@ -47,7 +53,10 @@ pub(crate) enum ClustersCommand {
 
 /// Runs a verb; false if they differ.
 pub(crate) fn run(command: &ClustersCommand, out: &mut impl Write) -> Result<bool> {
-    let ClustersCommand::Diff { first, second, json } = command;
+    let (first, second, json) = match command {
+        ClustersCommand::List(args) => return list::run(args, out),
+        ClustersCommand::Diff { first, second, json } => (first, second, json),
+    };
     let [first, second] =
         [first, second].map(|path| Side::read(&path.display().to_string(), std::slice::from_ref(path), &[]));
     print(&first?, &second?, true, if *json { Form::Json } else { Form::Text }, out)

@@ -16,7 +16,7 @@ use clap::Args;
 use controller::lease::{self, Role};
 use controller::registrar::{self, Maker};
 use controller::trust::Held;
-use controller::{Kind, ProviderKeys, Reads, Status};
+use controller::{Absent, Kind, ProviderKeys, Reads, Status};
 use crds::{Catalog, Severity};
 use feed::server::{Feed, Standing};
 use feed::tls::{CONTROLLER, Identity, is_gateway};
@@ -130,6 +130,20 @@ pub(crate) fn figures(
     let failing = |kind: &Kind| u64::from(status.problems.contains_key(kind));
     let watches = Kind::ALL.into_iter().map(|kind| (kind.plural().to_owned(), failing(&kind)));
     page.gauges(("watch_failing", "kind"), "1 where the API server does not answer the watch", watches);
+    let of = |count: fn(&Absent) -> u64| {
+        let kinds = Kind::ALL.into_iter();
+        kinds.map(move |kind| (kind.plural().to_owned(), status.absent.get(&kind).map_or(0, count)))
+    };
+    page.gauges(
+        ("kind_missing", "kind"),
+        "1 where the API server knew a kind and does not know it now",
+        of(|_| 1),
+    );
+    page.gauges(
+        ("objects_lost", "kind"),
+        "Objects that went out of force with the definition of their kind",
+        of(|absent| absent.lost as u64),
+    );
     let of = |gateways: bool| standings.iter().filter(move |(name, _)| is_gateway(name) == gateways);
     let count = |is: fn(&Standing, Generation) -> bool| {
         of(false).filter(|(_, standing)| is(standing, generation)).count() as u64
@@ -352,8 +366,9 @@ async fn tell(mut status: watch::Receiver<Status>, mut role: watch::Receiver<Rol
 
 fn line(status: &Status, role: &Role, as_json: bool) -> String {
     let errors = status.diagnostics.iter().filter(|it| it.is_error()).count();
-    let problems: Vec<String> =
-        status.problems.iter().map(|(kind, why)| format!("{}: {why}", kind.plural())).collect();
+    let failing = status.problems.iter().map(|(kind, why)| format!("{}: {why}", kind.plural()));
+    let absent = status.absent.iter().map(|(kind, absent)| absent.of(*kind).to_string());
+    let problems: Vec<String> = failing.chain(absent).collect();
     if as_json {
         let generation = status.generation.map(|it| it.0);
         return json!({ "controller": {

@@ -127,10 +127,7 @@ impl HubArgs {
                     });
                     enforced = Some(now.enforced);
                 }
-                let lines: Vec<String> = now.problems.into_iter().chain(now.drift).collect();
-                let news = lines.iter().filter(|line| !told.contains(*line));
-                news.for_each(|line| complain(format!("fleet: {line}")));
-                told = lines;
+                tell_news("fleet", now.problems.into_iter().chain(now.drift).collect(), &mut told);
             }
         };
         let share = self.share(hub.as_ref(), local, cluster, namespace);
@@ -177,10 +174,7 @@ impl HubArgs {
                 let silent = silent.iter().map(|cluster| {
                     format!("cluster {cluster} is silent too long: no rule allows anything to its pods until it speaks again")
                 });
-                let lines: Vec<String> = problems.into_iter().chain(silent).collect();
-                let news = lines.iter().filter(|line| !told.contains(*line));
-                news.for_each(|line| complain(format!("identities: {line}")));
-                told = lines;
+                tell_news("identities", problems.into_iter().chain(silent).collect(), &mut told);
             }
         };
         tokio::join!(spoke::identity::share(hub.clone(), local.clone(), sharing, shared), tell);
@@ -195,6 +189,17 @@ impl HubArgs {
         let (say, said) = watch::channel(None);
         (Some(Judge { wanted: want, said }), Some(Asking { wanted, said: say }))
     }
+}
+
+/// Tells what is wrong and was not before; and that nothing is any more, or nobody could tell a mended fault from one that lasts.
+fn tell_news(of: &str, lines: Vec<String>, told: &mut Vec<String>) {
+    for line in lines.iter().filter(|line| !told.contains(*line)) {
+        complain(format!("{of}: {line}"));
+    }
+    if lines.is_empty() && !told.is_empty() {
+        complain(format!("{of}: nothing is wrong any more"));
+    }
+    *told = lines;
 }
 
 /// Tells once of each way in which a release that is judged beside would have denied what was allowed, and in which one that is

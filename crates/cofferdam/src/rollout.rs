@@ -8,6 +8,7 @@ mod run;
 mod show;
 
 pub(crate) use run::{RolloutsArgs, described, run as run_all};
+pub(crate) use show::table;
 
 use crate::clusters::{Form, Side, print};
 use crate::control::client;
@@ -187,7 +188,8 @@ async fn ask(args: &AskArgs, verb: Verb, out: &mut impl Write) -> Result<bool> {
     let Some(decisions) = rollouts::answers(&hub, name, ticket, PATIENCE).await? else {
         writeln!(
             out,
-            "asked, as {by}; nobody took it up within {PATIENCE:?}: does `cofferdam rollouts` run?"
+            "asked, as {by}; nobody took it up within {PATIENCE:?}: does `cofferdam rollouts` run? It stays asked, and is done once one \
+             does; a pause, or an abort, comes into effect then and not before"
         )?;
         return Ok(false);
     };

@@ -223,6 +223,15 @@ fn cluster_the_example_is_held_forced_and_back_whoever_decides() {
         code == Some(1) && out.contains("5433") && out.contains("NetworkPolicy shop/closed"),
         "{out}{err}"
     );
+    let (code, out, err) = world.run(&format!("clusters list {hub}"));
+    assert!(code.is_some_and(|it| it < 2) && out.contains("PROBLEM") && out.contains("prod-2"), "{out}{err}");
+    let (_, out, err) = world.run(&format!("clusters list {hub} --json"));
+    let whole: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+    assert_eq!(
+        (&whole["clusters"][0]["name"], &whole["clusters"][0]["status"]["beat"]),
+        (&"dev-1".into(), &2.into())
+    );
+    world.asked(of_first, "/metrics", &["cofferdam_rollouts_held 1", "cofferdam_rollouts_clusters_silent "]);
     drop(first);
     world.asked(of_second, "/metrics", &["cofferdam_rollouts_decides 1"]);
 

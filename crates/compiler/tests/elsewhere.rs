@@ -285,3 +285,34 @@ fn a_claimed_address_keeps_no_new_pod_of_this_cluster_from_it() {
     let table = lower(&set, "n1", &placement).unwrap();
     assert!(table.endpoints.contains_key(&address), "its node judges for it");
 }
+
+/// As docs/how-to/select-workloads-of-other-clusters.md says it.
+#[test]
+fn a_service_of_all_clusters_is_meant_by_its_selector_here_and_elsewhere() {
+    let policy = "
+---
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: {name: to-train-anywhere, namespace: ml}
+spec:
+  subject: {podSelector: {matchLabels: {app: api}}}
+  dns: {names: ['**.cluster.local', train.ml.svc.clusterset.local]}
+  egress:
+  - action: Allow
+    to:
+    - clusters: ['*']
+      namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ml}}
+      podSelector: {matchLabels: {app: train}}
+    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ml}}
+      podSelector: {matchLabels: {app: train}}
+    ports: [{port: 8080}]
+";
+    let slices = [slice("west", "ml-0", &train("10.8.0.2")), slice("south", "ml-0", &train("10.9.0.2"))];
+    let (set, told) = compile(&format!("{HERE}{policy}{}", slices.concat()));
+    assert_eq!(told, "");
+    for endpoint in ["10.8.0.2", "10.9.0.2", "10.0.0.3"] {
+        assert_eq!(verdict(&set, "api", endpoint, 8080), Verdict::Allow, "{endpoint}");
+        assert_eq!(verdict(&set, "api", endpoint, 80), Verdict::Deny, "the service's own port is translated");
+    }
+    assert_eq!(verdict(&set, "api", "10.8.0.3", 8080), Verdict::Deny, "a gateway that translates");
+}

@@ -53,7 +53,7 @@ pub(crate) async fn follow<K: Watched + Ord>(
     let (mut absent, mut stood) = (BTreeSet::<K>::new(), 0);
     while let Some((kind, change)) = changes.recv().await {
         let mut take = |kind: K, change| {
-            if change == Change::NoSuchKind {
+            if matches!(change, Change::NoSuchKind(_)) {
                 absent.insert(kind);
             } else if change == Change::ListEnds {
                 absent.remove(&kind);

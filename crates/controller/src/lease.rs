@@ -79,7 +79,8 @@ fn note(role: &watch::Sender<Role>, new: Role) {
 /// Whoever leads goes on leading, for the server refuses this one and not its work.
 fn bar(role: &watch::Sender<Role>, error: &kube::Error) {
     let kube::Error::Api(status) = error else { return };
-    if status.code == 403 && *role.borrow() != Role::Leads {
+    // Where there is no such namespace nothing can be made in it, and that does not come by waiting.
+    if matches!(status.code, 403 | 404) && *role.borrow() != Role::Leads {
         note(role, Role::Barred(status.message.clone()));
     }
 }
@@ -125,4 +126,25 @@ async fn claim(api: &Api<Lease>, name: &str, lease: Option<Lease>, me: &str) -> 
     let written =
         if is_new { api.create(&params, &lease).await } else { api.replace(name, &params, &lease).await };
     written.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    #[test]
+    fn whoever_cannot_stand_says_why() {
+        for (code, role, expected) in [
+            (403, Role::Unknown, Role::Barred("no".to_owned())),
+            (404, Role::Unknown, Role::Barred("no".to_owned())),
+            (409, Role::Unknown, Role::Unknown),
+            (500, Role::Unknown, Role::Unknown),
+            (404, Role::Leads, Role::Leads),
+        ] {
+            let role = watch::Sender::new(role);
+            bar(&role, &kube::Error::Api(Status::failure("no", "").with_code(code).boxed()));
+            assert_eq!(*role.borrow(), expected, "{code}");
+        }
+    }
 }

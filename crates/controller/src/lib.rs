@@ -6,6 +6,7 @@
 //! is over, by this process's clock.
 //! Does not: write to the API server, enforce, or keep anything over a restart.
 
+mod absent;
 pub mod admission;
 pub mod authority;
 pub mod beside;
@@ -28,6 +29,7 @@ pub mod trust;
 mod watch;
 pub mod write;
 
+pub use absent::{Absent, Definition};
 pub use kinds::Kind;
 pub use report::{Tuning, Written};
 
@@ -64,6 +66,8 @@ pub struct Status {
     pub revisions: Revisions,
     /// Watches that fail now, and why. The last state stays published.
     pub problems: BTreeMap<Kind, String>,
+    /// Kinds that the API server knew, or has a definition of, and does not know now.
+    pub absent: BTreeMap<Kind, Absent>,
     /// What the reader and the compiler say of the objects.
     pub diagnostics: Vec<Diagnostic>,
     /// What is odd about the policies in force: of a moment ago, for it takes its time.
@@ -190,10 +194,10 @@ async fn publish_changes(
             () = tokio::time::sleep(LOOK), if containments > 0 => false,
         };
         differs |= rest_of_burst(&mut changes, |kind, change| store.take(kind, change)).await;
-        let problems = store.problems();
+        let (problems, absent) = (store.problems(), store.absent());
         status.send_if_modified(|status| {
-            let differs = status.problems != problems;
-            status.problems = problems;
+            let differs = status.problems != problems || status.absent != absent;
+            (status.problems, status.absent) = (problems, absent);
             differs
         });
         let now = seconds();
@@ -309,12 +313,13 @@ async fn publish(
     };
     let read = publication.revisions.clone();
     feed.publish(publication);
-    let (written, problems) = (store.written(now), store.problems());
+    let (written, problems, absent) = (store.written(now), store.problems(), store.absent());
     status.send_modify(|status| {
         *status = Status {
             generation: Some(set.generation),
             revisions: read,
             problems,
+            absent,
             diagnostics,
             findings: std::mem::take(&mut status.findings),
             written,

@@ -2,9 +2,11 @@
 //!
 //! Enters: changes, as the watches report them. Leaves: objects to compile. Guarantees: what is half listed is not
 //! seen; an object that says the same as before is no change; an event older than what is known of its object is none
-//! either; what was known stays known while a watch fails.
+//! either; what was known stays known while a watch fails, and while a kind is not served; objects of a kind go with its definition
+//! only when the API server has said for a minute that there is none, and how many went is known.
 //! Does not: talk to anything.
 
+use crate::absent::{Absent, Definition};
 use crate::kinds::Kind;
 use crate::report::Written;
 use crate::standing::Told;
@@ -15,7 +17,11 @@ use policy::detection::MOST_OF_NAMESPACE;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The cluster does not know a kind so often in a row, at least a minute: it does not have it, and is not starting.
+#[cfg(test)]
+mod tests;
+
+/// The cluster does not know a kind so often in a row, at least a minute ([`crate::watch`] says how often it asks): it does not have it,
+/// and is not starting.
 const ABSENT: u32 = 20;
 
 /// One object as it came.
@@ -50,7 +56,7 @@ pub(crate) enum Change {
     /// An object is gone.
     Deleted(Found),
     /// The cluster does not know the kind.
-    NoSuchKind,
+    NoSuchKind(Definition),
     /// Nobody reads the kind.
     NotRead,
     /// The watch failed; it goes on by itself.
@@ -88,8 +94,18 @@ pub(crate) struct Collection<M> {
     listing: Option<(u64, Objects<M>)>,
     /// Listed once, or known to be absent.
     is_known: bool,
+    /// Listed once.
+    was_listed: bool,
     /// How often in a row the cluster did not know it.
     absent: u32,
+    /// How often in a row it said that there is no definition of it.
+    gone: u32,
+    /// How often in a row it had only begun.
+    starting: u32,
+    /// What it said last of the definition, where it does not know the kind.
+    definition: Option<Definition>,
+    /// Objects that went with the definition.
+    lost: usize,
     /// The newest that was seen.
     revision: u64,
     /// Up to where nothing was missed by the last list.
@@ -105,7 +121,12 @@ impl<M> Default for Collection<M> {
             objects: Objects::new(),
             listing: None,
             is_known: false,
+            was_listed: false,
             absent: 0,
+            gone: 0,
+            starting: 0,
+            definition: None,
+            lost: 0,
             revision: 0,
             listed: 0,
             problem: None,
@@ -134,7 +155,8 @@ impl<M: PartialEq> Collection<M> {
                 let (newest, listed) = self.listing.take().unwrap_or_default();
                 let differs = !self.is_known || listed != self.objects;
                 self.revision = listed.values().map(|kept| kept.revision).fold(self.revision, u64::max);
-                (self.objects, self.is_known, self.absent) = (listed, true, 0);
+                (self.objects, self.is_known, self.was_listed) = (listed, true, true);
+                (self.absent, self.gone, self.starting, self.definition, self.lost) = (0, 0, 0, None, 0);
                 self.listed = newest;
                 self.stood += 1;
                 differs
@@ -154,11 +176,7 @@ impl<M: PartialEq> Collection<M> {
                 self.stood += 1;
                 self.objects.remove(&(found.namespace, found.name)).is_some()
             }
-            // An API server that is starting may not know it yet: what was there before stays.
-            Change::NoSuchKind => {
-                self.absent = self.absent.saturating_add(1);
-                !std::mem::replace(&mut self.is_known, true) || self.absent == ABSENT
-            }
+            Change::NoSuchKind(definition) => self.note_absent(definition),
             Change::NotRead => {
                 self.absent = ABSENT;
                 !std::mem::replace(&mut self.is_known, true)
@@ -166,9 +184,45 @@ impl<M: PartialEq> Collection<M> {
             Change::Applied(_) | Change::Deleted(_) | Change::Recovered => false,
             Change::Failed(why) => {
                 self.problem = Some(why);
+                self.gone = 0;
                 false
             }
         }
+    }
+
+    /// The cluster does not know the kind. Whether what is made of the objects may differ by that.
+    fn note_absent(&mut self, definition: Definition) -> bool {
+        let [one_more, begun] = [self.absent, self.starting].map(|count| count.saturating_add(1));
+        (self.absent, self.gone, self.starting) = match definition {
+            Definition::Gone => (one_more, self.gone.saturating_add(1), 0),
+            Definition::Unsaid => (one_more, 0, 0),
+            // There may be objects of it: nodes that know some do not forget them for a controller that cannot read any.
+            Definition::Unserved => (0, 0, 0),
+            Definition::Starting => (0, 0, begun),
+        };
+        self.definition = Some(definition);
+        // An API server that is starting serves it in a moment: it is not for that moment that there is none of it.
+        let is_known = self.is_known || definition != Definition::Starting || begun >= ABSENT;
+        let is_new = is_known && !std::mem::replace(&mut self.is_known, is_known);
+        // Who makes a definition anew, or restarts an API server, has not removed what stands there.
+        let goes = self.gone >= ABSENT && !self.objects.is_empty();
+        if goes {
+            self.lost = self.objects.len();
+            self.objects.clear();
+            self.stood += 1;
+        }
+        is_new || goes || self.absent == ABSENT
+    }
+
+    /// Where the API server does not know a kind that it knew, or does not serve what it has a definition of: what became of it.
+    pub(crate) fn absent(&self) -> Option<Absent> {
+        let definition = self.definition?;
+        let is_told = match definition {
+            // What a cluster never had is no news.
+            Definition::Gone | Definition::Unsaid => self.was_listed,
+            Definition::Unserved | Definition::Starting => true,
+        };
+        is_told.then_some(Absent { definition, held: self.objects.len(), lost: self.lost })
     }
 
     /// Whether a later revision of the object is known than the one found. Only a list goes back, as a whole.
@@ -328,150 +382,13 @@ impl Store {
         self.kinds.iter().filter_map(|(kind, of)| Some((kind.plural().to_owned(), of.reached()?))).collect()
     }
 
+    /// Kinds that were there, and that the API server does not know now.
+    pub(crate) fn absent(&self) -> BTreeMap<Kind, Absent> {
+        self.kinds.iter().filter_map(|(kind, of)| Some((*kind, of.absent()?))).collect()
+    }
+
     /// Watches that fail now, and why.
     pub(crate) fn problems(&self) -> BTreeMap<Kind, String> {
         self.kinds.iter().filter_map(|(kind, of)| Some((*kind, of.problem()?.clone()))).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::watch::Watched;
-
-    fn pod(name: &str, app: &str, revision: u64) -> Found {
-        let value = serde_json::json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": name, "namespace": "a", "labels": {"app": app}, "resourceVersion": revision.to_string()},
-            "spec": {"containers": [{"name": "c", "image": "i"}]},
-        });
-        let read = crds::read_value("the API server", &value);
-        Found {
-            namespace: "a".into(),
-            name: name.into(),
-            revision,
-            uid: "".into(),
-            generation: 1,
-            of_fleet: false,
-            told: None,
-            read,
-        }
-    }
-
-    fn names(store: &Store) -> Vec<String> {
-        let mut names: Vec<_> =
-            store.kinds.values().flat_map(|of| of.objects.keys().map(|(_, name)| name.to_string())).collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn a_list_replaces_what_was_there_when_it_ends_and_not_before() {
-        let mut store = Store::default();
-        assert!(!store.take(Kind::Pod, Change::ListBegins(3)));
-        assert!(!store.take(Kind::Pod, Change::Listed(pod("one", "x", 4))));
-        assert!(names(&store).is_empty());
-        assert!(store.take(Kind::Pod, Change::ListEnds));
-        assert!(store.take(Kind::Pod, Change::Applied(pod("two", "x", 5))));
-        assert!(!store.take(Kind::Pod, Change::Applied(pod("two", "x", 6))), "it says the same");
-        // The watch broke, and the list is asked for again.
-        assert!(!store.take(Kind::Pod, Change::Failed("gone".into())));
-        assert_eq!(store.problems().len(), 1);
-        store.take(Kind::Pod, Change::Recovered);
-        assert!(store.problems().is_empty());
-        store.take(Kind::Pod, Change::ListBegins(3));
-        assert_eq!(names(&store), ["one", "two"]);
-        store.take(Kind::Pod, Change::Listed(pod("two", "x", 7)));
-        assert!(store.take(Kind::Pod, Change::ListEnds));
-        assert_eq!((names(&store), store.revisions()["pods"]), (vec!["two".to_owned()], 7));
-        assert!(store.problems().is_empty());
-        assert!(store.take(Kind::Pod, Change::Deleted(pod("two", "x", 8))));
-        assert!(!store.take(Kind::Pod, Change::Deleted(pod("two", "x", 8))));
-    }
-
-    #[test]
-    fn events_in_disorder_leave_the_newest() {
-        let mut store = Store::default();
-        let change = |store: &mut Store, app: &str, revision| {
-            store.take(Kind::Pod, Change::Applied(pod("one", app, revision)))
-        };
-        assert!(change(&mut store, "new", 9));
-        assert!(!change(&mut store, "old", 7));
-        assert!(!store.take(Kind::Pod, Change::Deleted(pod("one", "old", 8))), "of the one before");
-        assert_eq!(names(&store), ["one"]);
-        assert!(!change(&mut store, "new", 10), "it says what was known");
-        assert!(!change(&mut store, "old", 7));
-        // A cluster restored from a backup begins anew, with lower revisions.
-        store.take(Kind::Pod, Change::ListBegins(3));
-        store.take(Kind::Pod, Change::Listed(pod("one", "old", 3)));
-        assert!(store.take(Kind::Pod, Change::ListEnds));
-        assert!(change(&mut store, "new", 4));
-    }
-
-    #[test]
-    fn a_containment_holds_until_its_time_is_over() {
-        let value = serde_json::json!({
-            "apiVersion": "cofferdam.dev/v1alpha1", "kind": "Containment",
-            "metadata": {"name": "c", "resourceVersion": "5"},
-            "spec": {"namespace": "a", "podSelector": {}, "until": "2026-12-31T18:00:00Z"},
-        });
-        let read = crds::read_value("the API server", &value);
-        let found = Found {
-            namespace: "".into(),
-            name: "c".into(),
-            revision: 5,
-            uid: "".into(),
-            generation: 1,
-            of_fleet: false,
-            told: None,
-            read,
-        };
-        let mut store = Store::default();
-        assert!(store.take(Kind::Containment, Change::Applied(found)));
-        let end = 1_798_740_000;
-        for (seconds, over) in [(end - 1, 0), (end, 1)] {
-            assert_eq!(store.containments(seconds), [1, over]);
-            assert_eq!(store.objects(seconds).count(), 1 - over);
-            assert_eq!(store.written(seconds).iter().filter(|it| it.is_over).count(), over);
-        }
-    }
-
-    #[test]
-    fn what_is_gone_was_not_missed_and_what_nobody_reads_was_not_either() {
-        let reached = |store: &Store| store.reached().get("pods").copied();
-        let mut store = Store::default();
-        store.take(Kind::Pod, Change::ListBegins(10));
-        store.take(Kind::Pod, Change::Listed(pod("one", "x", 4)));
-        assert_eq!(reached(&store), Some(0), "the list may miss the last");
-        store.take(Kind::Pod, Change::ListEnds);
-        assert_eq!((reached(&store), store.revisions()["pods"]), (Some(10), 4), "the newest was removed");
-        store.take(Kind::Pod, Change::Applied(pod("one", "y", 12)));
-        assert_eq!(reached(&store), Some(12));
-        // Restored from a backup.
-        store.take(Kind::Pod, Change::ListBegins(2));
-        store.take(Kind::Pod, Change::ListEnds);
-        assert_eq!(reached(&store), Some(12));
-        assert!(store.take(Kind::Secret, Change::NotRead));
-        assert!(!store.reached().contains_key("secrets"));
-        // Not at once: the API server may only just have begun.
-        let mut changes = (0..30).map(|_| store.take(Kind::Containment, Change::NoSuchKind));
-        assert!(changes.next().unwrap() && changes.by_ref().take(18).all(|differs| !differs));
-        assert!(changes.next().unwrap() && changes.all(|differs| !differs));
-        assert!(!store.reached().contains_key("containments"));
-        store.take(Kind::Containment, Change::ListBegins(20));
-        assert!(!store.take(Kind::Containment, Change::ListEnds), "there is none");
-        assert_eq!(store.reached()["containments"], 20);
-    }
-
-    #[test]
-    fn nothing_is_complete_before_every_kind_is_known() {
-        let mut store = Store::default();
-        for kind in Kind::ALL {
-            assert!(!store.is_complete());
-            let change = if kind.is_optional() { Change::NoSuchKind } else { Change::ListEnds };
-            assert!(store.take(kind, change));
-        }
-        assert!(store.is_complete());
-        assert!(!store.take(Kind::AdminNetworkPolicy, Change::NoSuchKind));
     }
 }

@@ -1,13 +1,15 @@
 //! One watch for each kind: from the API server's events to the store's changes.
 //!
 //! Enters: a client. Leaves: changes, in the order of each kind. Guarantees: never ends; after a failure it resumes where
-//! it was, or lists anew where the server has forgotten that (410 Gone), waiting longer each time, up to a bound.
-//! Does not: remember objects.
+//! it was, or lists anew where the server has forgotten that (410 Gone), waiting longer each time, up to a bound; of an add-on that the
+//! server does not know, it asks whether that is defined. Does not: remember objects.
 
+use crate::absent::Definition;
 use crate::standing::Told;
 use crate::store::{Change, Found};
 use futures_util::StreamExt;
 use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
 use kube::runtime::watcher::{Config, Error, Event, watcher};
 use kube::{Api, Client};
 use serde_json::Value;
@@ -15,6 +17,9 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
+
+#[cfg(test)]
+mod tests;
 
 /// Objects asked for at a time: bounds the memory that a list takes.
 const PAGE: u32 = 500;
@@ -73,8 +78,8 @@ pub(crate) async fn watch<K: Watched>(
 ) {
     let resource = kind.resource();
     let api: Api<DynamicObject> = match &namespace {
-        None => Api::all_with(client, &resource),
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
     };
     let mut config = Config::default().page_size(PAGE);
     if let Some(fields) = kind.selector() {
@@ -84,7 +89,7 @@ pub(crate) async fn watch<K: Watched>(
         config = config.labels(labels);
     }
     let [soonest, slowest] = BACKOFF;
-    let mut events = pin!(watcher(api.clone(), config));
+    let mut events = pin!(watcher(api.clone(), config.clone()));
     let (mut failed, mut wait) = (false, soonest);
     loop {
         let event = tokio::select! {
@@ -100,6 +105,9 @@ pub(crate) async fn watch<K: Watched>(
         };
         let Some(event) = event else { return };
         let is_error = event.is_err();
+        // That a list is asked for is no answer.
+        let is_answer =
+            matches!(event, Ok(Event::InitApply(_) | Event::InitDone | Event::Apply(_) | Event::Delete(_)));
         let found = |object| found(kind, &resource, object);
         let change = match event {
             // The list is asked for when the next event is.
@@ -108,16 +116,22 @@ pub(crate) async fn watch<K: Watched>(
             Ok(Event::InitDone) => Change::ListEnds,
             Ok(Event::Apply(object)) => Change::Applied(found(object)),
             Ok(Event::Delete(object)) => Change::Deleted(found(object)),
-            Err(error) if kind.is_optional() && is_refused_with(404, &error) => Change::NoSuchKind,
+            Err(error) if kind.is_optional() && is_refused_with(404, &error) => {
+                Change::NoSuchKind(definition(&client, &resource).await)
+            }
             Err(error) => {
                 let is_none = kind.may_be_forbidden() && is_refused_with(403, &error);
-                if is_none && to.send((kind, Change::NoSuchKind)).await.is_err() {
+                if is_none && to.send((kind, Change::NoSuchKind(Definition::Unsaid))).await.is_err() {
                     return;
                 }
                 Change::Failed(feed::client::chain(&error))
             }
         };
         failed = matches!(change, Change::Failed(_));
+        if matches!(change, Change::NoSuchKind(_)) {
+            // What is there when it is served again is listed: one that only goes on would miss what came back with the definition.
+            events.set(watcher(api.clone(), config.clone()));
+        }
         if to.send((kind, change)).await.is_err() {
             return;
         }
@@ -125,10 +139,38 @@ pub(crate) async fn watch<K: Watched>(
             // Polled again, the watch tries again at once.
             sleep(wait).await;
             (wait * 2).min(slowest)
-        } else {
+        } else if is_answer {
             soonest
+        } else {
+            wait
         };
     }
+}
+
+/// What the API server says of the definition of a kind that it does not know: one that is starting may have it all the same.
+async fn definition(client: &Client, resource: &ApiResource) -> Definition {
+    let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    let definitions: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::from_gvk(&kind));
+    let name = format!("{}.{}", resource.plural, resource.group);
+    match timeout(CHECK, definitions.get(&name)).await {
+        Ok(Ok(found)) if serves(&found, &resource.version) => Definition::Starting,
+        Ok(Ok(_)) => Definition::Unserved,
+        // Of this object, and not of a path that the server does not know.
+        Ok(Err(kube::Error::Api(status)))
+            if status.code == 404 && status.details.as_ref().is_some_and(|it| it.name == name) =>
+        {
+            Definition::Gone
+        }
+        Ok(Err(_)) | Err(_) => Definition::Unsaid,
+    }
+}
+
+/// Whether a definition says that objects of the version are there to be read.
+fn serves(definition: &DynamicObject, version: &str) -> bool {
+    let versions = definition.data.pointer("/spec/versions").and_then(Value::as_array);
+    let is_it = |it: &&Value| it.get("name").is_some_and(|name| name == version);
+    let of_it = versions.into_iter().flatten().find(is_it);
+    of_it.is_some_and(|it| it.get("served").and_then(Value::as_bool) == Some(true))
 }
 
 /// How far the API server has got now, whatever became of the objects by which it did. 0: it does not say.

@@ -9,7 +9,7 @@
 )]
 
 use apiserver::{Cluster, POLICY_KINDS, Part, definition};
-use controller::Status;
+use controller::{Absent, Definition, Status};
 use feed::server::Feed;
 use feed::{Key, Parts};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -208,5 +208,62 @@ async fn cluster_the_last_state_stays_while_the_api_or_its_store_is_gone() {
         let reached = current.reached.get(&kind).copied();
         assert!(reached.is_none_or(|reached| reached >= had), "{kind}: {reached:?} of {had}");
     }
+    world.task.abort();
+}
+
+#[tokio::test]
+async fn cluster_objects_stay_in_force_until_their_definition_is_gone_and_that_is_said() {
+    let Some(mut world) = World::start().await else { return };
+    let [kind, plural, version] = POLICY_KINDS[0];
+    let name = format!("crd {plural}.policy.networking.k8s.io");
+    let define = |world: &World| {
+        world.kubectl("apply -f -", &definition(kind, plural, version));
+        world.kubectl("wait --for=condition=Established crd --all --timeout=60s", "");
+    };
+    define(&world);
+    let deny = format!(
+        "
+apiVersion: policy.networking.k8s.io/{version}
+kind: {kind}
+metadata: {{name: no-egress}}
+spec: {{tier: Admin, priority: 5, subject: {{namespaces: {{}}}}, egress: [{{action: Deny, to: [{{networks: [0.0.0.0/0]}}]}}]}}
+"
+    );
+    world.kubectl("apply -f -", &deny);
+    world.status(|status| status.policies == 1).await;
+    let told =
+        |status: &Status| status.absent.iter().map(|(kind, it)| (kind.plural(), *it)).collect::<Vec<_>>();
+
+    // Defined, and not served, over a restart of the API server: nothing goes.
+    let unserve = r#" --type=json -p [{"op":"replace","path":"/spec/versions/0/served","value":false}]"#;
+    world.kubectl(&format!("patch {name}{unserve}"), "");
+    let held = |definition| vec![(plural, Absent { definition, held: 1, lost: 0 })];
+    world.status(|status| told(status) == held(Definition::Unserved)).await;
+    world.cluster.kill_part(Part::Api).unwrap();
+    world.status(|status| !status.problems.is_empty()).await;
+    world.cluster.start_part(Part::Api).unwrap();
+    world.status(|status| status.problems.is_empty() && told(status) == held(Definition::Unserved)).await;
+    assert_eq!(world.status.borrow().policies, 1);
+
+    // What is removed with the definition while nobody can watch it goes when the API server has said so for a while.
+    world.kubectl(&format!("delete {name} --timeout=60s"), "");
+    world.status(|status| told(status) == held(Definition::Gone)).await;
+    assert_eq!(world.status.borrow().policies, 1, "not yet");
+    let gone = vec![(plural, Absent { definition: Definition::Gone, held: 0, lost: 1 })];
+    let came =
+        tokio::time::timeout(2 * PATIENCE, world.status.wait_for(|it| told(it) == gone && it.policies == 0));
+    let came = came.await.is_ok();
+    assert!(came, "{:#?}", *world.status.borrow());
+
+    // A new definition has none of the old objects, and is taken.
+    define(&world);
+    world.status(|status| status.absent.is_empty()).await;
+    world.kubectl("apply -f -", &deny);
+    world.status(|status| status.policies == 1).await;
+    // One that is removed while it is watched takes its objects with it, each by its own event.
+    world.kubectl(&format!("delete {name} --timeout=60s"), "");
+    world.status(|status| status.policies == 0).await;
+    let gone = vec![(plural, Absent { definition: Definition::Gone, held: 0, lost: 0 })];
+    world.status(|status| told(status) == gone).await;
     world.task.abort();
 }

@@ -540,8 +540,14 @@ impl Session {
     fn note_withheld(&mut self, publication: Option<&Publication>, reached: &Revisions) {
         let ahead = publication.and_then(|it| self.ahead(it, reached));
         let why = ahead.map(|(kind, [had, reached])| {
+            let known = if reached == 0 {
+                // The controller's own line says why: the API server may not serve them.
+                "has read none of them".to_owned()
+            } else {
+                format!("knows them up to {reached}")
+            };
             format!(
-                "it has had {kind} up to revision {had}, and this controller knows them up to {reached}: it keeps what it has; where the \
+                "it has had {kind} up to revision {had}, and this controller {known}: it keeps what it has; where the \
                  API server came back from a backup, empty the folder of its agent's state (--state) and start the agent anew"
             )
         });

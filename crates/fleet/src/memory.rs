@@ -56,7 +56,10 @@ pub enum Refused {
         other: Ref,
     },
     /// Another hub claims the cluster.
-    #[error("this cluster is told by hub {own}, and {other} claims it; what is in force stays")]
+    #[error(
+        "this cluster is told by hub {own}, and {other} claims it; what is in force stays. To move it there on purpose, remove `hub` from \
+         the memory in its ConfigMap cofferdam-fleet"
+    )]
     OtherHub {
         /// That it listens to.
         own: String,

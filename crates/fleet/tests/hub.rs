@@ -260,6 +260,7 @@ fn conditions_say_what_goes_on_and_keep_their_time() {
     for (phase, paused, expected) in [
         (Phase::Shadow, None, "Accepted:Understood Progressing:Shadow"),
         (Phase::RollingBack, None, "Accepted:Understood Progressing:RollingBack"),
+        (Phase::RollingBack, Some("ann"), "Accepted:Understood Held:ClustersNotBack"),
         (Phase::Done, None, "Accepted:Understood Done:Done"),
         (Phase::Done, Some("ann"), "Accepted:Understood Held:LateClusters Done:Done"),
         (Phase::RolledBack, None, "Accepted:Understood RolledBack:RolledBack"),

@@ -387,6 +387,24 @@ fn what_breaks_a_flow_goes_back_everywhere_also_when_forced_and_paused() {
     assert_eq!(hub.state.decisions.last().unwrap().numbers.denials, 5);
     hub.step();
     assert_eq!(hub.state.waits, ["a is not back yet", "b is not back yet"]);
+    assert!(!hub.state.held, "they have only just been told");
+    // Whoever waits for them in vain is told why, and what to do.
+    let before = hub.state.clone();
+    hub.report("a").problems.push("web: it is not allowed".to_owned());
+    hub.now += 121;
+    hub.report("a").heard = hub.now;
+    hub.step();
+    assert!(hub.state.held);
+    let expected = [
+        "a is not back yet: web: it is not allowed",
+        "b is not back yet: it is silent for 121 s; if it is gone for good, delete its ManagedCluster",
+    ];
+    assert_eq!(hub.state.waits, expected);
+    hub.report("a").problems.clear();
+    hub.now -= 121;
+    hub.report("a").heard = hub.now;
+    hub.step();
+    assert_eq!(hub.state, before);
     hub.obey(1, 0);
     hub.step();
     assert_eq!(hub.state.phase, Phase::RolledBack);
@@ -414,6 +432,9 @@ fn half_of_a_stage_that_cannot_have_it_takes_it_back_after_a_while() {
     hub.now += 121;
     hub.step();
     assert_eq!(hub.state.phase, Phase::RollingBack);
+    let why =
+        "1 of 2 clusters of the stage cannot have the release, such as a (no such kind); 2 clusters go back";
+    assert_eq!(hub.last().why, why);
 }
 
 #[test]
@@ -445,6 +466,37 @@ fn commands_are_handled_once_and_what_is_not_done_is_said() {
     let before = hub.state.clone();
     hub.step();
     assert_eq!(hub.state, before);
+}
+
+#[test]
+fn a_command_with_the_largest_number_is_not_the_last_one() {
+    let mut hub = Hub::at_dev(plan());
+    let handled = hub.state.handled;
+    hub.next = i64::MAX as u64;
+    hub.ask(Verb::Abort);
+    assert_eq!(
+        (hub.state.phase, hub.last().what, hub.state.handled),
+        (Phase::Shadow, Word::NotDone, handled)
+    );
+    assert!(hub.last().why.contains("its id, 9223372036854775807, is more than"), "{}", hub.last().why);
+    let before = hub.state.clone();
+    hub.step();
+    assert_eq!(hub.state, before, "it is said once");
+    // Nor does it wait until its number is near enough.
+    hub.next = i64::MAX as u64 - 5;
+    hub.state.handled = hub.next - 1;
+    hub.ask(Verb::Pause);
+    assert_eq!((hub.state.phase, hub.last().what), (phase, Word::Paused));
+    hub.seen.commands.clear();
+    hub.step();
+    assert!(hub.state.passed_over.is_empty(), "nothing is remembered of what is no longer written");
+    // Times are numbers as well, and growing ones.
+    let mut hub = Hub::at_dev(plan());
+    for (id, word) in [(1_800_000_000_000, Word::Paused), (1_800_000_000_001, Word::Resumed)] {
+        hub.next = id;
+        hub.ask(if word == Word::Paused { Verb::Pause } else { Verb::Resume });
+        assert_eq!((hub.last().what, hub.state.handled), (word, id));
+    }
 }
 
 #[test]

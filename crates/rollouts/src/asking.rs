@@ -5,8 +5,9 @@
 //! the user's own name; what is shown are the numbers that a step would decide by. Does not: decide.
 
 use crate::board::{cluster, name_of, read, stored};
+use crate::clock::Clock;
 use crate::turn::envelope;
-use crate::{PAGE, PATIENCE, Refusal, clusters, now, patiently, releases, rollouts};
+use crate::{PAGE, PATIENCE, Refusal, clusters, patiently, releases, rollouts};
 use fleet::hub::{ClusterSpec, ClusterStatus, MOST_COMMANDS, RolloutSpec, RolloutStatus, release_name};
 use fleet::rollout::{Cluster, Command, Decision, Plan, Seen, StageView, Verb};
 use fleet::{Ref, Release};
@@ -20,6 +21,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How often a command is written anew, where somebody else was faster.
 const TRIES: usize = 5;
+/// A status that was not written for so many seconds, and says other numbers than there are now, is nobody's.
+const IDLE: u64 = 60;
 /// How often it is looked whether a command was handled.
 const TICK: Duration = Duration::from_millis(300);
 
@@ -38,6 +41,12 @@ pub enum Error {
     /// Commands wait, and nobody handles them.
     #[error("{0} commands wait already; does `cofferdam rollouts` run?")]
     Waiting(usize),
+    /// The last command that was handled has the largest number that there is.
+    #[error(
+        "command {0} was handled, and no number comes after it; set status.state.handled of the Rollout to 0: \
+         `kubectl edit rollouts.cofferdam.dev --subresource=status`"
+    )]
+    NoNumber(u64),
     /// Others are always faster.
     #[error("the Rollout was changed by others {TRIES} times in a row; try again")]
     Busy,
@@ -76,6 +85,8 @@ pub struct Looked {
     pub status: RolloutStatus,
     /// Each stage, by what the clusters say now.
     pub stages: Vec<StageView>,
+    /// Why it seems that nobody runs it: then what it waits for is of before.
+    pub idle: Option<String>,
 }
 
 /// Who the user is to the hub.
@@ -101,11 +112,16 @@ pub async fn ask(hub: &Client, name: &str, by: &str, asked: &Asked) -> Result<Ti
         let mut object = get(hub, name).await?;
         let (spec, status) = parts(name, &object)?;
         let handled = status.state.handled;
-        let mut commands: Vec<Command> = spec.commands.iter().filter(|it| it.id > handled).cloned().collect();
+        // What was passed over for its number makes room like what was handled.
+        let waits = spec.commands.iter().filter(|it| status.state.awaits(it));
+        let mut commands: Vec<Command> = waits.cloned().collect();
         if commands.len() >= MOST_COMMANDS {
             return Err(Error::Waiting(commands.len()));
         }
-        let id = spec.commands.iter().map(|it| it.id).max().unwrap_or_default().max(handled) + 1;
+        let near = commands.iter().filter(|it| !it.is_too_far(handled));
+        let last = near.map(|it| it.id).max().unwrap_or(handled);
+        // The API server knows no larger number.
+        let id = last.checked_add(1).filter(|id| i64::try_from(*id).is_ok()).ok_or(Error::NoNumber(last))?;
         let about = spec.stages.get(status.state.stage).map(|it| it.name.clone());
         let lets_through = matches!(asked.verb, Verb::Approve | Verb::Promote);
         let stage = asked.stage.clone().or(about).filter(|_| lets_through);
@@ -160,19 +176,46 @@ pub async fn answers(
 /// There is none, or the hub does not answer.
 pub async fn look(hub: &Client, name: &str) -> Result<Looked, Error> {
     let object = get(hub, name).await?;
-    let seen = Seen { clusters: seen(hub).await?, ..Seen::default() };
-    looked(name, &object, &seen)
+    let now = Clock::of(hub).await.now();
+    let seen = Seen { clusters: seen(hub, now).await?, ..Seen::default() };
+    looked(name, &object, &seen, now)
 }
 
-/// How a rollout stands, by what is seen of the clusters.
-pub(crate) fn looked(name: &str, object: &DynamicObject, seen: &Seen) -> Result<Looked, Error> {
+/// How a rollout stands, by what is seen of the clusters. `now`: seconds since 1970, by the hub's clock.
+pub(crate) fn looked(name: &str, object: &DynamicObject, seen: &Seen, now: u64) -> Result<Looked, Error> {
     let (spec, status) = parts(name, object)?;
     let plan = spec.plan();
     let stages = match &plan {
-        Ok(plan) => fleet::rollout::look(plan, &status.state, seen, now()),
+        Ok(plan) => fleet::rollout::look(plan, &status.state, seen, now),
         Err(_) => Vec::new(),
     };
-    Ok(Looked { spec, plan, status, stages })
+    let written = stored(object).map(|at| now.saturating_sub(at));
+    let generation = object.metadata.generation.unwrap_or_default();
+    let idle = idle(&status, generation, plan.is_ok().then_some(stages.as_slice()), written);
+    Ok(Looked { spec, plan, status, stages, idle })
+}
+
+/// Why it seems that nobody runs a rollout. `stages`: as they stand now; `written`: seconds since its status was.
+fn idle(
+    status: &RolloutStatus,
+    generation: i64,
+    stages: Option<&[StageView]>,
+    written: Option<u64>,
+) -> Option<String> {
+    if status.conditions.is_empty() {
+        return Some("nobody has looked at it yet".to_owned());
+    }
+    let ago = written?;
+    if status.observed_generation < generation {
+        return Some(format!(
+            "nobody has looked at it since its spec changed; the last time was {ago} s ago"
+        ));
+    }
+    // Whoever runs it writes other numbers when they come, of thousands of clusters within half a minute.
+    let were = status.stages.iter().map(|it| it.numbers);
+    let differs = !were.eq(stages?.iter().map(|it| it.numbers));
+    (differs && ago > IDLE)
+        .then(|| format!("its numbers have changed, and nobody has looked at it for {ago} s"))
 }
 
 /// What is in a release that the hub has; nobody asks here who signed it.
@@ -216,8 +259,7 @@ fn parts(name: &str, object: &DynamicObject) -> Result<(RolloutSpec, RolloutStat
     Ok((spec, status.unwrap_or_default()))
 }
 
-async fn seen(hub: &Client) -> Result<BTreeMap<String, Cluster>, Error> {
-    let now = now();
+async fn seen(hub: &Client, now: u64) -> Result<BTreeMap<String, Cluster>, Error> {
     let of = |object: DynamicObject| {
         let status: Option<ClusterStatus> = read(&object, "status").ok().flatten();
         let spec: ClusterSpec = read(&object, "spec").ok().flatten().unwrap_or_default();
@@ -239,7 +281,10 @@ pub(crate) async fn list(api: &Api<DynamicObject>, kind: &str) -> Result<Vec<Dyn
         let list = match patiently(api.list(&params)).await {
             Ok(list) => list,
             Err(Refusal::Stale) => {
-                return Err(failed("the hub has no such kind, or the list changed".to_owned()));
+                return Err(failed(
+                    "the hub has no such kind (`cofferdam install hub` defines it), or the list changed"
+                        .to_owned(),
+                ));
             }
             Err(Refusal::Invalid(why) | Refusal::Problem(why)) => return Err(failed(why)),
         };
@@ -247,5 +292,59 @@ pub(crate) async fn list(api: &Api<DynamicObject>, kind: &str) -> Result<Vec<Dyn
         found.extend(list);
         let Some(token) = token else { return Ok(found) };
         params = params.continue_token(&token);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleet::hub::{Condition, StageStatus};
+    use fleet::rollout::{Gate, Numbers, StagePhase};
+
+    #[test]
+    fn a_rollout_that_nobody_runs_says_so() {
+        let numbers = |seconds| Numbers { clusters: 1, reporting: 1, seconds, ..Numbers::default() };
+        let view = |seconds| StageView {
+            name: "dev".to_owned(),
+            phase: StagePhase::Shadow,
+            selects: 1,
+            gate: Gate::default(),
+            approval: false,
+            hold: 0,
+            numbers: numbers(seconds),
+            missing: Vec::new(),
+            clusters: Vec::new(),
+        };
+        let stage = StageStatus {
+            name: "dev".to_owned(),
+            phase: StagePhase::Shadow,
+            selects: 1,
+            numbers: numbers(40),
+        };
+        let condition = Condition {
+            kind: "Accepted".to_owned(),
+            status: "True".to_owned(),
+            reason: "Understood".to_owned(),
+            message: String::new(),
+            last_transition_time: String::new(),
+            observed_generation: 2,
+        };
+        let status = RolloutStatus {
+            observed_generation: 2,
+            stages: vec![stage],
+            conditions: vec![condition],
+            ..RolloutStatus::default()
+        };
+        for (status, generation, seconds, written, expected) in [
+            (&RolloutStatus::default(), 1, 40, None, Some("nobody has looked at it yet")),
+            (&status, 2, 40, Some(9000), None),
+            (&status, 2, 60, Some(IDLE), None),
+            (&status, 2, 60, Some(IDLE + 1), Some("nobody has looked at it for 61 s")),
+            (&status, 3, 40, Some(7), Some("since its spec changed; the last time was 7 s ago")),
+        ] {
+            let said = idle(status, generation, Some(&[view(seconds)]), written);
+            assert_eq!(said.is_some(), expected.is_some(), "{said:?}");
+            assert!(said.unwrap_or_default().contains(expected.unwrap_or_default()), "{expected:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! what it says of itself was seen to change, or was stored by the hub, whichever is later; being listed again is no word of
 //! it. Does not: ask for anything.
 
+use crate::SILENT;
 use fleet::hub::{ClusterSpec, ClusterStatus, Drift, Labels, RolloutStatus};
 use fleet::rollout::{Cluster, Report};
 use kube::api::DynamicObject;
@@ -63,6 +64,21 @@ impl Board {
     /// Whether everything was listed.
     pub(crate) fn is_whole(&self) -> bool {
         self.lists.iter().all(|list| list.is_whole)
+    }
+
+    /// Rollouts that somebody has to look at.
+    pub(crate) fn held(&self) -> usize {
+        let is_held = |it: &&Held| match &it.status {
+            Ok(status) => status.conditions.iter().any(|it| it.kind == "Held" && it.status == "True"),
+            Err(_) => true,
+        };
+        self.rollouts.values().filter(is_held).count()
+    }
+
+    /// Clusters that spoke before, and do not.
+    pub(crate) fn silent(&self, now: u64) -> usize {
+        let heard = self.clusters.values().filter_map(|it| it.cluster.report.as_ref());
+        heard.filter(|it| now.saturating_sub(it.heard) > SILENT).count()
     }
 
     pub(crate) fn labels(&self) -> Labels {

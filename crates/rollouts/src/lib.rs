@@ -9,6 +9,7 @@
 
 mod asking;
 mod board;
+mod clock;
 mod survey;
 mod turn;
 
@@ -16,9 +17,9 @@ pub use asking::{Asked, Error, Looked, Ticket, answers, ask, contents, look, who
 pub use survey::{Standing, Survey, Surveyed, survey};
 
 use board::Board;
+use clock::Clock;
 use fleet::rollout::Decision;
 use futures_util::StreamExt;
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use kube::runtime::watcher::{self, Config, Event, watcher};
@@ -39,6 +40,8 @@ const BACKOFF: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Objects asked for at a time.
 const PAGE: u32 = 500;
+/// A cluster speaks three times a minute: one that did not for so many seconds is counted as silent, whatever its rollout asks for.
+pub const SILENT: u64 = 120;
 
 /// Something to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,14 +53,20 @@ pub enum News {
         /// What.
         decision: Box<Decision>,
     },
-    /// Something is not as it should be; nothing is decided before it is.
+    /// The hub does not answer, or does not let something be done; nothing is decided before it does.
     Problem(String),
+    /// One object is not as it should be, and is left alone. Said once.
+    Unfit(String),
     /// Everything was looked at, and what followed was done.
     Looked {
         /// Rollouts at the hub.
         rollouts: usize,
+        /// Of these, that wait for something that does not come by waiting alone.
+        held: usize,
         /// Clusters at the hub.
         clusters: usize,
+        /// Of these, that spoke before and did not for [`SILENT`].
+        silent: usize,
     },
 }
 
@@ -85,17 +94,20 @@ async fn follow(hub: &Client, board: &mut Board, tell: &(impl Fn(News) + Send + 
     let mut rollouts = pin!(watcher(self::rollouts(hub), config()));
     let mut clusters = pin!(watcher(self::clusters(hub), config()));
     board.begin();
+    let clock = Clock::of(hub).await;
     let mut turn = Turn::new(hub.clone());
     let mut due = Instant::now();
     loop {
         let taken = tokio::select! {
             event = rollouts.next() => take(event, |event| board.rollout(event)),
-            event = clusters.next() => take(event, |event| board.cluster(event, now())),
+            event = clusters.next() => take(event, |event| board.cluster(event, clock.now())),
             () = sleep_until(due), if board.is_whole() => {
-                match turn.take(board, now(), tell).await {
+                match turn.take(board, clock.now(), tell).await {
                     Ok(rest) => {
                         due = Instant::now() + rest;
-                        tell(News::Looked { rollouts: board.rollouts.len(), clusters: board.clusters.len() });
+                        let (held, silent) = (board.held(), board.silent(clock.now()));
+                        let (rollouts, clusters) = (board.rollouts.len(), board.clusters.len());
+                        tell(News::Looked { rollouts, held, clusters, silent });
                     }
                     Err(problem) => return problem,
                 }
@@ -121,11 +133,6 @@ fn take(
         Some(Err(error)) => Err(format!("watching the hub: {error}")),
         None => Err("the hub ended a watch".to_owned()),
     }
-}
-
-/// Seconds since 1970, by this machine's clock.
-fn now() -> u64 {
-    u64::try_from(Timestamp::now().as_second()).unwrap_or_default()
 }
 
 pub(crate) fn rollouts(hub: &Client) -> Api<DynamicObject> {

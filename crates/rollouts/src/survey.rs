@@ -5,7 +5,8 @@
 
 use crate::asking::{Error, Looked, list, looked};
 use crate::board::{cluster, name_of, read, stored};
-use crate::{clusters, now, rollouts};
+use crate::clock::Clock;
+use crate::{clusters, rollouts};
 use fleet::hub::{ClusterSpec, ClusterStatus, Drift};
 use fleet::rollout::{Cluster, Seen, Wanted};
 use kube::Client;
@@ -56,7 +57,7 @@ pub struct Surveyed {
 pub async fn survey(hub: &Client) -> Result<Survey, Error> {
     let objects = list(&clusters(hub), "ManagedClusters").await?;
     let found = list(&rollouts(hub), "Rollouts").await?;
-    let now = now();
+    let now = Clock::of(hub).await.now();
     let mut seen = Seen::default();
     let mut standing = Vec::with_capacity(objects.len());
     for object in &objects {
@@ -69,7 +70,7 @@ pub async fn survey(hub: &Client) -> Result<Survey, Error> {
         .iter()
         .map(|object| {
             let name = name_of(object);
-            let looked = looked(&name, object, &seen).map_err(|error| error.to_string());
+            let looked = looked(&name, object, &seen, now).map_err(|error| error.to_string());
             Surveyed { name, looked }
         })
         .collect();

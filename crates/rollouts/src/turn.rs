@@ -133,7 +133,7 @@ impl Turn {
     /// Tells a problem of one object, once.
     fn say(&mut self, of: &str, problem: String, tell: &(impl Fn(News) + Send + Sync)) {
         if self.told.get(of) != Some(&problem) {
-            tell(News::Problem(problem.clone()));
+            tell(News::Unfit(problem.clone()));
             self.told.insert(of.to_owned(), problem);
         }
     }
@@ -436,7 +436,7 @@ mod tests {
             turn.take(&mut board, 1_800_000_000, &tell).await.unwrap();
         }
         assert_eq!(*written.lock().unwrap(), ["/apis/cofferdam.dev/v1alpha1/rollouts/b/status"]);
-        let expected = News::Problem("writing the status of rollout a: no".to_owned());
+        let expected = News::Unfit("writing the status of rollout a: no".to_owned());
         assert_eq!(*told.lock().unwrap(), [expected]);
     }
 }

@@ -70,7 +70,7 @@ pub async fn run(
     let mut seen = settings.judge.as_ref().map(|judge| judge.said.clone());
     // A hub may not answer for long, and what is changed in the cluster is put back all the same.
     let (mut looked, mut next): (Looked, Instant) = match &source {
-        Source::Hub(_) => (Ok(None), Instant::now()),
+        Source::Hub(_) => (Err("the hub was not asked yet".to_owned()), Instant::now() + AGAIN),
         Source::Folder(_) => (Err("the folder was not read yet".to_owned()), Instant::now() + BEAT),
         Source::Registry(_) => (Err("the registry was not asked yet".to_owned()), Instant::now() + BEAT),
     };

@@ -53,6 +53,16 @@ pub(crate) struct Outcome {
     pub(crate) effective: Vec<Manifest>,
 }
 
+impl Outcome {
+    /// These are the fleet's policies as the API server has them.
+    fn note(&mut self, live: &[Value]) {
+        match fleet::policies(live) {
+            Ok((manifests, _)) => self.effective = manifests,
+            Err(error) => self.problems.push(format!("what the API server made of it: {error}")),
+        }
+    }
+}
+
 /// The cluster's own API server.
 pub(crate) struct Local {
     client: Client,
@@ -122,11 +132,21 @@ impl Local {
                 }
             }
         }
-        match fleet::policies(&live) {
-            Ok((manifests, _)) => outcome.effective = manifests,
-            Err(error) => outcome.problems.push(format!("what the API server made of it: {error}")),
-        }
+        outcome.note(&live);
         [&mut outcome.problems, &mut outcome.drift].into_iter().for_each(bound);
+        outcome
+    }
+
+    /// What the cluster has of the fleet, whatever it should have. Nothing is written.
+    pub(crate) async fn look(&self) -> Outcome {
+        let mut outcome = Outcome::default();
+        match self.owned().await {
+            Ok(owned) => {
+                let live: Vec<Value> = owned.into_values().map(|it| plain(it.object)).collect();
+                outcome.note(&live);
+            }
+            Err(problem) => outcome.problems.push(problem),
+        }
         outcome
     }
 

@@ -6,7 +6,7 @@ use crate::source::{FOLDER, Looked, REGISTRY, Source};
 use crate::{Settings, resource};
 use fleet::hub::{API_VERSION, ClusterSpec, ClusterStatus, Drift, Effective, release_name};
 use fleet::rollout::{Evidence, Mode, Wanted};
-use fleet::{Beside, Envelope, Memory, Ref, Signed, Step};
+use fleet::{Beside, Envelope, Memory, Pinned, Ref, Signed, Step};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const WATCHED: Duration = Duration::from_secs(24 * 3600);
 /// How often it is tried whether the cluster would take what is judged beside: each policy costs its API server two requests.
 const TRY: Duration = Duration::from_secs(300);
+/// How often a release is fetched that proves nothing: somebody may sign the same anew, when a key was revoked.
+const ANEW: Duration = Duration::from_secs(30);
 /// Where the cluster keeps what it remembers.
 const KEPT: &str = "cofferdam-fleet";
 /// Where it says how it stands, where there is no hub to be told.
@@ -105,8 +107,8 @@ pub(crate) struct Spoke {
     settings: Settings,
     /// The cluster's object at the hub, by its uid, and which hub that is.
     hub_id: Option<(String, String)>,
-    /// What was fetched of what is wanted now, so that a release crosses the network once.
-    fetched: BTreeMap<Ref, Envelope>,
+    /// What was fetched of what is wanted now, and when, so that a release crosses the network once.
+    fetched: BTreeMap<Ref, (Envelope, Instant)>,
     /// What the hub said last of local changes.
     drift: Drift,
     /// The release in force, to put back what is changed while the hub is gone.
@@ -274,8 +276,9 @@ impl Spoke {
                 let (drift, was_in_force) = (Drift::Correct, false);
                 self.local.put(&Intended { manifests: &[], drift, was_in_force }).await
             }
-            // After a restart, before the hub was reached.
-            None => Outcome::default(),
+            // After a restart, before the hub was reached, or while what is in force is not to be had, or nobody vouches for it
+            // any more: what is there stays, and is told of.
+            None => self.local.look().await,
         };
         let has = self.in_force.as_ref().map(|it| it.release().reference());
         let now_has = has.or(has_nothing.then(Ref::nothing)).filter(|_| outcome.problems.is_empty());
@@ -328,21 +331,21 @@ impl Spoke {
 
     /// A release whose signatures hold.
     async fn fetch(&mut self, wanted: &Ref) -> Result<Signed, NotTaken> {
-        let name = release_name(wanted);
         let envelope = match self.fetched.get(wanted) {
-            Some(envelope) => envelope.clone(),
-            None => self.source.envelope(wanted).await.map_err(NotTaken::Absent)?,
+            Some((envelope, _)) => envelope.clone(),
+            None => {
+                let envelope = self.source.envelope(wanted).await.map_err(NotTaken::Absent)?;
+                self.fetched.insert(wanted.clone(), (envelope.clone(), Instant::now()));
+                envelope
+            }
         };
         let pinned = (self.settings.pinned)().map_err(NotTaken::Absent)?;
-        let signed = envelope
-            .open(&pinned, &Timestamp::now().to_string())
-            .map_err(|error| NotTaken::Refused(format!("{name}: {error}")))?;
-        let found = signed.release().reference();
-        if found != *wanted {
-            return Err(NotTaken::Refused(format!("{name} is release {found}, and {wanted} is wanted")));
+        let opened = opened(&envelope, wanted, &pinned);
+        let is_old = |(_, at): &(Envelope, Instant)| at.elapsed() > ANEW;
+        if opened.is_err() && self.fetched.get(wanted).is_some_and(is_old) {
+            self.fetched.remove(wanted);
         }
-        self.fetched.insert(found, envelope);
-        Ok(signed)
+        opened.map_err(NotTaken::Refused)
     }
 
     /// Has a release judged that the cluster would take; nothing of it has any effect.
@@ -536,37 +539,17 @@ impl Spoke {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use fleet::rollout::Findings;
-
-    #[test]
-    fn time_in_which_what_is_in_force_is_not_watched_is_none() {
-        let nothing = || Evidence { seconds: 60, ..Evidence::nothing(Ref::nothing(), Mode::Enforce) };
-        let seen = |problem: Option<&str>| Beside {
-            of: Ref::nothing(),
-            seconds: 5,
-            flows: 7,
-            denials: Vec::new(),
-            more_denials: 2,
-            rules: Vec::new(),
-            refused: Vec::new(),
-            more_refused: 3,
-            findings: Findings::default(),
-            problem: problem.map(str::to_owned),
-        };
-        let not = || Watch::Not("release-1: key ann is revoked".to_owned());
-        for (watch, seen, seconds, denials, unwatched) in [
-            (Watch::Over, None, 60, 0, None),
-            (Watch::By(Ref::nothing()), Some(seen(None)), 60, 3, None),
-            (Watch::By(Ref::nothing()), Some(seen(Some("n1 is silent"))), 60, 3, Some("n1 is silent")),
-            (Watch::By(Ref::nothing()), None, 0, 0, None),
-            (not(), None, 0, 0, Some("release-1: key ann is revoked")),
-        ] {
-            let found = watched(nothing(), &watch, seen);
-            let found = (found.seconds, found.more_denials, found.unwatched.as_deref());
-            assert_eq!(found, (seconds, denials, unwatched), "{watch:?}");
-        }
+/// The release that is wanted, if it is in there and its signatures hold.
+fn opened(envelope: &Envelope, wanted: &Ref, pinned: &Pinned) -> Result<Signed, String> {
+    let name = release_name(wanted);
+    let opened = envelope.open(pinned, &Timestamp::now().to_string());
+    let signed = opened.map_err(|error| format!("{name}: {error}"))?;
+    let found = signed.release().reference();
+    if found != *wanted {
+        return Err(format!("{name} is release {found}, and {wanted} is wanted"));
     }
+    Ok(signed)
 }
+
+#[cfg(test)]
+mod tests;

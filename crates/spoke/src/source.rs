@@ -6,6 +6,7 @@
 //! of the folder is said, and nothing else comes of it. A registry that does not answer is asked less and less often. Does not:
 //! believe any of them; that is the spoke's.
 
+use crate::identity::failure;
 use crate::registry::Registry;
 use crate::resource;
 use crate::round::{CLUSTER, clusters, patiently};
@@ -13,11 +14,10 @@ use fleet::Envelope;
 use fleet::folder::{MOST_CLUSTER_BYTES, cluster_path, read_cluster};
 use fleet::hub::release_name;
 use fleet::{MOST_BYTES, Ref};
-use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, unfold};
+use futures_util::{Stream, StreamExt};
 use kube::api::DynamicObject;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::watch_object;
+use kube::runtime::watcher::{Error as WatchError, watch_object};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -28,6 +28,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
+/// First and longest pause before a hub is watched again that did not answer.
+const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 /// How often a folder is read: whoever keeps it tells nobody.
 const POLL: Duration = Duration::from_secs(5);
 /// How often a registry is asked which manifest a tag means, and longest pause where it does not answer.
@@ -58,9 +60,9 @@ impl Source {
     pub(crate) fn looks(&self, cluster: &str) -> BoxStream<'static, Looked> {
         match self {
             Self::Hub(hub) => {
-                let events = watch_object::<DynamicObject>(clusters(hub), cluster).default_backoff();
-                // It goes on by itself; what is there stays.
-                events.filter_map(|event| async move { event.ok().map(Ok) }).boxed()
+                let (hub, name) = (hub.clone(), cluster.to_owned());
+                let what = format!("asking the hub for ManagedCluster {cluster:?}");
+                watched(move || watch_object(clusters(&hub), &name), what)
             }
             Self::Folder(folder) => {
                 let of = (folder.clone(), cluster.to_owned());
@@ -108,7 +110,7 @@ impl Source {
     /// What is said where there is no object of the cluster.
     pub(crate) fn says_nothing(&self, cluster: &str) -> String {
         match self {
-            Self::Hub(_) => format!("the hub has no ManagedCluster {cluster:?}, or cannot be asked"),
+            Self::Hub(_) => format!("the hub has no ManagedCluster {cluster:?}"),
             Self::Folder(_) | Self::Registry(_) => format!(
                 "{} has no {}; `cofferdam release export` writes it",
                 self.name(),
@@ -126,6 +128,38 @@ impl Source {
             Self::Registry(registry) => registry.name(),
         }
     }
+}
+
+/// What a watch finds. One that failed begins anew: a hub that came back from a backup counts from lower numbers, and who only goes on
+/// hears nothing of it until it has caught up. What is known stays while it fails; before anything is, it is said why.
+fn watched<W>(begin: impl Fn() -> W + Send + 'static, what: String) -> BoxStream<'static, Looked>
+where
+    W: Stream<Item = Result<Option<DynamicObject>, WatchError>> + Send + 'static,
+{
+    let start = (None::<BoxStream<'static, _>>, begin, what, Duration::ZERO, false);
+    unfold(start, |(mut events, begin, what, mut rest, is_known)| async move {
+        loop {
+            let now = match &mut events {
+                Some(events) => events,
+                None => {
+                    sleep(rest).await;
+                    events.insert(begin().boxed())
+                }
+            };
+            match now.next().await {
+                Some(Ok(found)) => return Some((Ok(found), (events, begin, what, Duration::ZERO, true))),
+                ended => {
+                    let [soonest, longest] = PAUSE;
+                    (events, rest) = (None, (rest * 2).clamp(soonest, longest));
+                    if let (Some(Err(error)), false) = (ended, is_known) {
+                        let why = format!("{what}: {}", failure(&error));
+                        return Some((Err(why), (events, begin, what, rest, false)));
+                    }
+                }
+            }
+        }
+    })
+    .boxed()
 }
 
 /// What `look` finds, each time that it is another. `rest`: how long until the next, after so many in a row that found nothing out.

@@ -341,6 +341,23 @@ async fn cluster_what_is_not_the_fleets_is_left_alone_and_what_is_the_fleets_is_
     task.abort();
     assert_eq!(world.policies(), "mine web");
 
+    // One that begins while nobody vouches for what is in force tells what there is, and not that there is nothing.
+    let settings = spoke::Settings {
+        judge: None,
+        cluster: "dev".to_owned(),
+        namespace: "cofferdam-system".to_owned(),
+        pinned: Box::new(|| Err("the keys cannot be read".to_owned())),
+    };
+    world.task.abort();
+    let sender = watch::Sender::new(None);
+    world.status = sender.subscribe();
+    let source = spoke::Source::Hub(client(&world.hub).await);
+    world.task = tokio::spawn(spoke::run(source, client(&world.local).await, settings, sender));
+    let is_told = |it: &ClusterStatus| it.problems.iter().any(|it| it.contains("the keys cannot be read"));
+    let status = world.until("nobody vouches for it", is_told).await;
+    assert_eq!((status.enforced, status.effective.policies), (two.reference(), 1));
+    assert_eq!(world.policies(), "mine web");
+
     // Told only to report.
     world.drift("Report");
     // The watch may take its time after the hub was away: one that begins now knows.

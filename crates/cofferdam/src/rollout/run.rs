@@ -67,7 +67,9 @@ struct Known {
     /// When everything was looked at last.
     looked: Option<Instant>,
     rollouts: usize,
+    held: usize,
     clusters: usize,
+    silent: usize,
     decisions: BTreeMap<String, u64>,
     problems: u64,
     /// Why nothing was looked at since.
@@ -79,19 +81,27 @@ impl Standing {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, news: &News) {
+    /// Whether it is to be told: of a hub that does not answer once, and that it answers again.
+    fn note(&self, news: &News) -> bool {
         let mut known = self.known();
         match news {
             News::Decided { decision, .. } => {
                 *known.decisions.entry(format!("{:?}", decision.what)).or_default() += 1;
+                true
+            }
+            News::Unfit(_) => {
+                known.problems += 1;
+                true
             }
             News::Problem(problem) => {
                 known.problems += 1;
-                known.problem = Some(problem.clone());
+                known.problem.replace(problem.clone()).as_ref() != Some(problem)
             }
-            News::Looked { rollouts, clusters } => {
-                (known.rollouts, known.clusters) = (*rollouts, *clusters);
-                (known.looked, known.problem) = (Some(Instant::now()), None);
+            News::Looked { rollouts, held, clusters, silent } => {
+                (known.rollouts, known.held) = (*rollouts, *held);
+                (known.clusters, known.silent) = (*clusters, *silent);
+                known.looked = Some(Instant::now());
+                known.problem.take().is_some()
             }
         }
     }
@@ -134,7 +144,13 @@ fn figures(page: &mut Page, role: &Role, known: &Known) {
         (*role == Role::Leads).into(),
     );
     page.gauge("rollouts", "Rollouts at the hub, as this one saw last", known.rollouts as u64);
+    page.gauge("rollouts_held", "Rollouts that wait for somebody", known.held as u64);
     page.gauge("rollouts_clusters", "Clusters at the hub, as this one saw last", known.clusters as u64);
+    page.gauge(
+        "rollouts_clusters_silent",
+        "Clusters that spoke before, and not for two minutes",
+        known.silent as u64,
+    );
     let decisions = known.decisions.iter().map(|(what, count)| (what.clone(), *count));
     page.counters(("rollouts_decisions", "what"), "Decisions that were written", decisions);
     page.counter("rollouts_problems", "Times that the hub did not answer or refused", known.problems);
@@ -172,8 +188,9 @@ async fn serve(args: &RolloutsArgs) -> Result<()> {
         }
         say("this one decides");
         let noted = move |news: News| {
-            standing.note(&news);
-            tell(&news, as_json);
+            if standing.note(&news) {
+                tell(&news, as_json);
+            }
         };
         rollouts::run(hub.clone(), noted).await;
     };
@@ -219,8 +236,8 @@ async fn wait(namespace: &str, mut role: watch::Receiver<Role>) {
 fn tell(news: &News, as_json: bool) {
     let mut out = std::io::stdout();
     match news {
-        News::Looked { .. } => {}
-        News::Problem(problem) => complain(problem.clone()),
+        News::Looked { .. } => say("everything was looked at again"),
+        News::Problem(problem) | News::Unfit(problem) => complain(problem.clone()),
         News::Decided { rollout, decision } if as_json => {
             let _ = writeln!(out, "{}", json!({ "rollout": rollout, "decision": decision }));
         }
@@ -233,4 +250,24 @@ fn tell(news: &News, as_json: bool) {
 
 fn say(text: &str) {
     complain(text.to_owned());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_that_does_not_answer_is_told_of_once_and_that_it_answers_again() {
+        let (_elected, role) = watch::channel(Role::default());
+        let standing = Standing { role, known: Mutex::default() };
+        let looked = || News::Looked { rollouts: 3, held: 1, clusters: 4, silent: 2 };
+        let problem = |why: &str| News::Problem(why.to_owned());
+        let unfit = News::Unfit("c".to_owned());
+        let told =
+            [looked(), problem("a"), problem("a"), problem("b"), looked(), unfit, looked(), problem("b")];
+        let told = told.map(|news| standing.note(&news));
+        assert_eq!(told, [false, true, false, true, true, true, false, true]);
+        let known = standing.known();
+        assert_eq!((known.problems, known.held, known.silent), (5, 1, 2));
+    }
 }

@@ -21,7 +21,7 @@ pub(super) fn json(name: &str, looked: &Looked, out: &mut impl Write) -> Result<
         "name": name, "release": looked.spec.release, "fallback": looked.spec.fallback, "phase": state.phase,
         "stage": looked.status.stage, "held": state.held, "paused": state.paused, "waits": state.waits, "stages": looked.stages,
         "conditions": looked.status.conditions, "decisions": state.decisions, "forgotten": state.forgotten,
-        "problems": looked.plan.as_ref().err(),
+        "problems": looked.plan.as_ref().err(), "idle": looked.idle,
     });
     writeln!(out, "{whole:#}")?;
     Ok(())
@@ -37,8 +37,8 @@ pub(super) fn status(name: &str, looked: &Looked, out: &mut impl Write) -> Resul
         wrong.iter().try_for_each(|it| writeln!(out, "  {}", printable(it)))?;
         return Ok(());
     }
-    if looked.status.conditions.is_empty() {
-        writeln!(out, "nobody has looked at it yet: does `cofferdam rollouts` run?")?;
+    if let Some(idle) = &looked.idle {
+        writeln!(out, "{}: does `cofferdam rollouts` run?", printable(idle))?;
     }
     writeln!(out)?;
     let head = ["STAGE", "PHASE", "CLUSTERS", "SECONDS", "FLOWS", "DENIALS", "ACCEPTED", "FINDINGS"];
@@ -144,7 +144,11 @@ fn cluster_row(cluster: &ClusterView) -> [String; 10] {
 }
 
 /// Columns as wide as what is in them.
-fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]], indent: &str, out: &mut impl Write) -> Result<()> {
+pub(crate) fn table<const COLUMNS: usize>(
+    rows: &[[String; COLUMNS]],
+    indent: &str,
+    out: &mut impl Write,
+) -> Result<()> {
     let rows: Vec<[String; COLUMNS]> =
         rows.iter().map(|row| row.each_ref().map(|it| printable(it))).collect();
     let mut widths = [0; COLUMNS];
@@ -207,6 +211,9 @@ pub(super) fn history(state: &State, as_json: bool, out: &mut impl Write) -> Res
     }
     if state.forgotten > 0 {
         writeln!(out, "{} decisions before these are no longer kept", state.forgotten)?;
+    }
+    if state.decisions.is_empty() {
+        writeln!(out, "nothing was decided yet")?;
     }
     state.decisions.iter().try_for_each(|it| decision(it, out))
 }

@@ -103,13 +103,14 @@ fn rollout(Surveyed { name, looked }: Surveyed) -> FleetRollout {
             };
         }
     };
-    let Looked { spec, plan, status, stages } = looked;
+    let Looked { spec, plan, status, stages, idle } = looked;
     let state = status.state;
     let refused = status.conditions.iter().find(|it| it.kind == "Accepted" && it.status == "False");
     let mut problems = plan.err().unwrap_or_default();
     if problems.is_empty() {
         problems.extend(refused.map(|it| it.message.clone()));
     }
+    problems.extend(idle.map(|it| format!("{it}: does `cofferdam rollouts` run?")));
     let skipped = state.decisions.len().saturating_sub(DECISIONS);
     FleetRollout {
         name,

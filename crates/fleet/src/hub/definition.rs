@@ -156,7 +156,7 @@ fn commands() -> Value {
         "Something that somebody asks for; handled once. `cofferdam rollout` writes it.",
         &["id", "by", "verb"],
         &json!({
-            "id": { "type": "integer", "format": "int64", "minimum": 1, "description": "Higher than that of every command before." },
+            "id": { "type": "integer", "format": "int64", "minimum": 1, "description": "Higher than that of every command before, by at most 10000000000000: others are not done." },
             "by": text("Who asks: whoever writes it, by the name that the API server knows.", 512),
             "verb": { "type": "string", "enum": [
                 "Pause", "Resume", "Approve", "Promote", "Abort", "ApproveCluster", "PromoteCluster", "SendBack",

@@ -137,8 +137,11 @@ fn conditions(state: &State, stages: &[StageView], accepted: &Accepted) -> [Said
     let last = end.or(state.decisions.last()).map(|it| it.why.clone()).unwrap_or_default();
     let is_done = state.phase == Phase::Done;
     // Where it is done, it is clusters that came late that wait.
-    let is_held = (runs && (state.held || !is_accepted)) || (is_done && state.held && is_accepted);
-    let goes_on = (runs && !is_held) || state.phase == Phase::RollingBack;
+    let goes_back = state.phase == Phase::RollingBack;
+    let is_held = (runs && (state.held || !is_accepted))
+        || (is_done && state.held && is_accepted)
+        || (goes_back && state.held);
+    let goes_on = (runs || goes_back) && !is_held;
     let word = match state.phase {
         Phase::Waiting => "Waiting",
         Phase::Shadow => "Shadow",
@@ -149,6 +152,7 @@ fn conditions(state: &State, stages: &[StageView], accepted: &Accepted) -> [Said
     };
     let held = match (is_held, state.paused.is_some(), is_accepted) {
         (false, _, _) => "Nothing",
+        (true, _, _) if goes_back => "ClustersNotBack",
         (true, _, false) => "NotAccepted",
         (true, _, true) if is_done => "LateClusters",
         (true, true, true) => "Paused",
@@ -156,7 +160,7 @@ fn conditions(state: &State, stages: &[StageView], accepted: &Accepted) -> [Said
     };
     let is_back = state.phase == Phase::RolledBack;
     let of = |is_so: bool| if is_so { last.clone() } else { String::new() };
-    let is_held_by = if is_held && is_accepted { waits.clone() } else { String::new() };
+    let is_held_by = if is_held && (is_accepted || goes_back) { waits.clone() } else { String::new() };
     [
         ("Accepted", is_accepted, reason, message),
         ("Progressing", goes_on, word, if goes_on { waits } else { String::new() }),

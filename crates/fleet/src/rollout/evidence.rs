@@ -224,11 +224,15 @@ impl Evidence {
     }
 }
 
+/// How far the number of a command may be beyond the last that was handled: milliseconds since 1970 are a number as well. Without it,
+/// one command with the largest number would be the last that is ever handled.
+pub(super) const MOST_AHEAD: u64 = 10_000_000_000_000;
+
 /// What somebody asks of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
-    /// Grows from one to the next: each is handled once.
+    /// Grows from one to the next: each is handled once. What is too far ahead of the last that was handled is not done.
     pub id: u64,
     /// Who asks.
     pub by: String,
@@ -247,6 +251,11 @@ pub struct Command {
 }
 
 impl Command {
+    /// Whether its number is further ahead of the last that was handled than any may be.
+    pub fn is_too_far(&self, handled: u64) -> bool {
+        self.id.saturating_sub(handled) > MOST_AHEAD
+    }
+
     /// A reason, with that of whoever asks.
     pub(crate) fn with_reason(&self, text: &str) -> String {
         self.why.as_ref().map_or_else(|| text.to_owned(), |why| format!("{text} ({}: {why})", self.by))

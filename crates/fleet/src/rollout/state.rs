@@ -1,11 +1,11 @@
 //! How a rollout stands, and what was decided on the way.
 
-use super::evidence::{Findings, Wanted};
+use super::evidence::{Command, Findings, Wanted};
 use super::plan::Plan;
 use crate::release::Ref;
 use crate::short::short;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most decisions that are kept; of those before, how many there were.
 pub const MOST_DECISIONS: usize = 200;
@@ -46,6 +46,9 @@ pub struct State {
     /// The last command that was handled.
     #[serde(default)]
     pub handled: u64,
+    /// Commands beside those that are not done for their number, as long as they are written.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub passed_over: BTreeSet<u64>,
 }
 
 /// What is going on.
@@ -179,6 +182,11 @@ pub struct Numbers {
 }
 
 impl State {
+    /// Whether a command is still to be handled, or to be told that it is not.
+    pub fn awaits(&self, command: &Command) -> bool {
+        command.id > self.handled && !self.passed_over.contains(&command.id)
+    }
+
     /// Whether any stage began, or was passed over.
     pub fn has_begun(&self) -> bool {
         self.stage > 0 || self.phase != Phase::Waiting || !self.members.is_empty()

@@ -1,6 +1,6 @@
 //! One step of a rollout.
 
-use super::evidence::{Command, Mode, Seen, Verb, Wanted};
+use super::evidence::{Command, MOST_AHEAD, Mode, Report, Seen, Verb, Wanted};
 use super::gate::{Answer, Question, ask, ask_late};
 use super::plan::Plan;
 use super::state::{Decision, MOST_CLUSTERS, Member, Numbers, Phase, State, Told, Word};
@@ -107,11 +107,22 @@ impl Work<'_> {
 
     /// Handles what was asked, each command once. The one, if any, that wants the stage to go on without its gate.
     fn commands(&mut self) -> Option<Command> {
-        let handled = self.state.handled;
-        let mut due: Vec<&Command> = self.seen.commands.iter().filter(|it| it.id > handled).collect();
+        let seen = self.seen;
+        self.state.passed_over.retain(|id| seen.commands.iter().any(|it| it.id == *id));
+        let mut due: Vec<&Command> = seen.commands.iter().filter(|it| self.state.awaits(it)).collect();
         due.sort_by_key(|it| it.id);
         let mut forced = None;
         for command in due {
+            let handled = self.state.handled;
+            if command.is_too_far(handled) {
+                self.state.passed_over.insert(command.id);
+                let why = format!(
+                    "{:?}: its id, {}, is more than {MOST_AHEAD} beyond {handled}, the last that was handled",
+                    command.verb, command.id
+                );
+                self.decide(Word::NotDone, &command.by, command.with_reason(&why), None);
+                continue;
+            }
             self.state.handled = command.id;
             if let Err(why) = self.command(command, &mut forced) {
                 self.decide(
@@ -226,18 +237,31 @@ impl Work<'_> {
             );
             return self.roll_back("", why);
         }
-        let of_stage = || self.state.members.values().filter(|it| it.stage == self.state.stage);
-        let lasting =
-            |it: &&Member| it.failing_since.is_some_and(|at| self.now.saturating_sub(at) > self.plan.silence);
-        let (failing, all) = (of_stage().filter(lasting).count(), of_stage().count());
-        if self.state.phase == Phase::Enforce && failing > 0 && failing * 2 >= all {
-            self.roll_back("", format!("{failing} of {all} clusters of the stage cannot have the release"));
+        let of_stage = || self.state.members.iter().filter(|(_, it)| it.stage == self.state.stage);
+        let is_lasting =
+            |it: &Member| it.failing_since.is_some_and(|at| self.now.saturating_sub(at) > self.plan.silence);
+        let failing: Vec<&String> =
+            of_stage().filter(|(_, it)| is_lasting(it)).map(|(name, _)| name).collect();
+        let (count, all) = (failing.len(), of_stage().count());
+        if let Some(first) =
+            failing.first().filter(|_| self.state.phase == Phase::Enforce && count * 2 >= all)
+        {
+            let problem = self.report(first).and_then(|it| it.problems.first());
+            let problem = problem.map_or_else(String::new, |it| format!(" ({it})"));
+            let why = format!(
+                "{count} of {all} clusters of the stage cannot have the release, such as {first}{problem}"
+            );
+            self.roll_back("", why);
         }
+    }
+
+    fn report(&self, name: &str) -> Option<&Report> {
+        self.seen.clusters.get(name)?.report.as_ref()
     }
 
     /// What a cluster that enforces the release denies of what worked before, where that is too much.
     fn harm(&self, name: &str) -> Option<u64> {
-        let evidence = self.seen.clusters.get(name)?.report.as_ref()?.evidence.as_ref()?;
+        let evidence = self.report(name)?.evidence.as_ref()?;
         let is_it = evidence.of == self.plan.release && evidence.mode == Mode::Enforce;
         let [denials, _] = evidence.denials(&self.plan.accepted);
         (is_it && denials >= self.plan.spike.max(1)).then_some(denials)
@@ -497,19 +521,35 @@ impl Work<'_> {
     }
 
     fn finish_rollback(&mut self) {
-        let is_back = |name: &String, member: &Member| {
-            let report = self.seen.clusters.get(name).and_then(|it| it.report.as_ref());
-            member.told != Told::Back
-                || report.is_some_and(|it| it.enforced == member.before && it.shadow.is_none())
-        };
-        let members = self.state.members.iter();
-        let late: Vec<String> =
-            members.filter(|(name, it)| !is_back(name, it)).map(|(name, _)| name.clone()).collect();
-        if late.is_empty() {
+        let goes_back = self.state.members.iter().filter(|(_, it)| it.told == Told::Back);
+        let late = goes_back.filter_map(|(name, member)| Some((name, self.not_back(name, member)?)));
+        let (mut waits, mut held) = (Vec::new(), false);
+        for (name, why) in late {
+            held |= why.is_some();
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            waits.push(format!("{name} is not back yet{why}"));
+        }
+        if waits.is_empty() {
             self.decide(Word::RolledBack, "", "every cluster is back".to_owned(), None);
             self.state.phase = Phase::RolledBack;
         }
-        self.wait_for(late.into_iter().map(|name| format!("{name} is not back yet")).collect(), false);
+        self.wait_for(waits, held);
+    }
+
+    /// Where a cluster does not have again what it had: why that does not come by waiting alone, if it does not.
+    fn not_back(&self, name: &str, member: &Member) -> Option<Option<String>> {
+        let Some(report) = self.report(name) else {
+            return Some(Some("it has never said how it stands".to_owned()));
+        };
+        if report.enforced == member.before && report.shadow.is_none() {
+            return None;
+        }
+        let silent = self.now.saturating_sub(report.heard);
+        if silent > self.plan.silence {
+            let way = "if it is gone for good, delete its ManagedCluster";
+            return Some(Some(format!("it is silent for {silent} s; {way}")));
+        }
+        Some(report.problems.first().cloned())
     }
 
     /// Clusters that came late are taken in, and each enforces the release once it has judged it without effect and the gate of its

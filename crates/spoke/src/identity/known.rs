@@ -78,6 +78,15 @@ impl<K: Ord + Clone, V: PartialEq> Known<K, V> {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.objects.iter()
     }
+
+    /// Those from a key on, in order.
+    pub(super) fn from(&self, first: K) -> impl Iterator<Item = (&K, &V)> {
+        self.objects.range(first..)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.objects.len()
+    }
 }
 
 #[cfg(test)]

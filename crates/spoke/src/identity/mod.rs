@@ -2,8 +2,8 @@
 //!
 //! Enters: a client of the hub's API server, one of the cluster's own. Leaves: at the hub, slices of the cluster's exported pods
 //! and a lease that says that they are how things are; in the cluster, the slices of others that its namespaces import.
-//! Guarantees: as [`state`] says; nobody connects to a cluster; a change of a pod writes the slice that it is in and no other; the
-//! lease is renewed only while what is exported is what there is; while the hub is gone, what was taken stays, until it expires.
+//! Guarantees: as [`state`] says; nobody connects to a cluster; a change of a pod writes the slice that it is in and no other, and
+//! elsewhere has that one looked at and no other; the lease is renewed only while what is exported is what there is; while the hub is gone, what was taken stays, until it expires.
 //! Does not: decide what a rule means by it; the cluster's controller does.
 
 mod known;
@@ -296,10 +296,9 @@ impl Sharer {
     /// Writes what is to be written. Whether all of it was.
     async fn write(&mut self) -> bool {
         let now = Instant::now();
-        let silent = self.state.silent(now);
         let mut writes = self.state.exports();
-        if std::mem::take(&mut self.state.takes) || silent != self.silent {
-            self.silent = silent;
+        self.silent = self.state.silent(now);
+        if self.state.is_due(now) {
             let (imports, refused) = self.state.imports(now);
             writes.extend(imports);
             self.refused = refused;
@@ -418,7 +417,8 @@ async fn follow<T>(
     }
 }
 
-fn failure(error: &WatchError) -> String {
+/// Why a watch failed.
+pub(crate) fn failure(error: &WatchError) -> String {
     match error {
         WatchError::InitialListFailed(cause)
         | WatchError::WatchStartFailed(cause)

@@ -119,6 +119,11 @@ impl Room {
         if fits { Place::Kept } else { Place::Full }
     }
 
+    /// Whether anything of a cluster found no room.
+    pub(super) fn is_full(&self, cluster: &str) -> bool {
+        self.peers.get(cluster).is_some_and(|peer| peer.is_full)
+    }
+
     /// Clusters that have more slices than are counted.
     pub(super) fn beyond(&self) -> impl Iterator<Item = &str> {
         self.peers.iter().filter(|(_, peer)| peer.is_beyond).map(|(cluster, _)| cluster.as_str())

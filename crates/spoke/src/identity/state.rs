@@ -7,10 +7,10 @@
 //! and what is not kept is not known to any rule; what is taken of a cluster that is silent too long is said to be expired.
 //! Does not: talk to anything.
 
+mod import;
+
 use super::known::Known;
-use super::room::{
-    MOST_BYTES, MOST_KNOWN, MOST_PODS, MOST_PODS_OF_NAMESPACE, MOST_SLICES, Place, Room, Size,
-};
+use super::room::{Place, Room, Size};
 use super::shelf::Shelf;
 use fleet::hub::API_VERSION;
 use k8s_openapi::api::core::v1::Pod;
@@ -100,12 +100,27 @@ pub(super) struct State {
     pub(super) local: Known<Name, Value>,
     leases: Known<String, String>,
     heard: BTreeMap<String, Heard>,
-    /// Whether what is to be taken has to be looked at anew.
-    pub(super) takes: bool,
+    /// What others export that has to be looked at anew.
+    pub(super) takes: Takes,
+    /// Clusters that were silent too long when that was looked at last.
+    silent: BTreeSet<String>,
+    /// Slices at the hub that cannot be taken, and why.
+    refused: BTreeMap<Name, String>,
+    /// What there is no room for.
+    bounds: Vec<String>,
     /// Whether slices that are there for nothing have to be looked for at the hub.
     tidies: bool,
     /// What others changed of it. It is put back now and then, not at once: two that claim one name would not stop.
     changed: Changed,
+}
+
+/// What others export that has to be looked at anew.
+#[derive(Debug, Default)]
+pub(super) struct Takes {
+    /// Everything.
+    pub(super) all: bool,
+    /// These, by their names at the hub.
+    pub(super) slices: BTreeSet<Name>,
 }
 
 /// What others changed.
@@ -132,7 +147,10 @@ impl State {
             local: Known::default(),
             leases: Known::default(),
             heard: BTreeMap::new(),
-            takes: true,
+            takes: Takes { all: true, ..Takes::default() },
+            silent: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            bounds: Vec::new(),
             tidies: true,
             changed: Changed::default(),
         }
@@ -146,7 +164,7 @@ impl State {
                 exported.due.insert(number);
             }
         }
-        self.takes |= imported;
+        self.takes.all |= imported;
         self.tidies |= left;
     }
 
@@ -169,7 +187,7 @@ impl State {
         if before.difference(&self.imported).next().is_some() {
             self.forget();
         }
-        self.takes |= !differ.is_empty();
+        self.takes.all |= self.imported != before;
         self.tidies |= !differ.is_empty();
         for name in differ {
             if let Some(exported) = self.exported.get_mut(&name) {
@@ -232,6 +250,7 @@ impl State {
             self.room.clear();
         }
         let is_gone = matches!(event, Event::Delete(_));
+        self.takes.all |= matches!(event, Event::InitDone);
         let Self { room, cluster, at_hub, imported, .. } = self;
         let differ = at_hub.take(event, |object| {
             let (name, spec) = (name(&object), specification(&object, false));
@@ -247,7 +266,7 @@ impl State {
         });
         for (namespace, name) in differ {
             if namespace != self.cluster {
-                self.takes = true;
+                self.takes.slices.insert((namespace, name));
                 continue;
             }
             self.changed.left = true;
@@ -259,7 +278,7 @@ impl State {
         let was_whole = self.local.is_whole();
         let differ = self.local.take(event, |object| (name(&object), specification(&object, true)));
         self.changed.imported |= !differ.is_empty();
-        self.takes |= !was_whole && self.local.is_whole();
+        self.takes.all |= !was_whole && self.local.is_whole();
     }
 
     /// A cluster said that it lives, at `said` by its own clock; `age`: how long ago that would be by this one's.
@@ -283,7 +302,6 @@ impl State {
                 }
             };
             self.heard.insert(cluster, Heard { said: said.clone(), at });
-            self.takes = true;
         }
     }
 
@@ -291,14 +309,6 @@ impl State {
         // While nothing was ever heard, since this began.
         let at = self.heard.get(cluster).map_or(self.start, |heard| heard.at);
         now.duration_since(at) >= self.expire_after
-    }
-
-    /// Clusters of which something was taken and that are silent too long.
-    pub(super) fn silent(&self, now: Instant) -> BTreeSet<String> {
-        let of = |(_, spec): (&Name, &Value)| spec.get("cluster")?.as_str().map(str::to_owned);
-        let mut clusters: BTreeSet<String> = self.local.iter().filter_map(of).collect();
-        clusters.retain(|cluster| self.is_silent(cluster, now));
-        clusters
     }
 
     /// Whether all is known of which something is exported.
@@ -355,97 +365,6 @@ impl State {
         writes
     }
 
-    /// What is to be written in the cluster, and what cannot be taken and why. Nothing before it is known what the hub has: but for
-    /// clusters that are silent too long.
-    pub(super) fn imports(&mut self, now: Instant) -> (Vec<Write>, Vec<String>) {
-        let (mut writes, mut problems) = (Vec::new(), Vec::new());
-        if !self.local.is_whole() || !self.namespaces.is_whole() {
-            return (writes, problems);
-        }
-        if !self.at_hub.is_whole() {
-            for (name, spec) in self.local.iter() {
-                let Some(cluster) = spec.get("cluster").and_then(Value::as_str) else { continue };
-                if self.is_silent(cluster, now) && !is_expired(spec) {
-                    writes.push(put(Side::Local, name.clone(), Some(cluster), expired(spec)));
-                }
-            }
-            return (writes, problems);
-        }
-        let mut withheld: BTreeMap<(String, String), (Name, u64)> = BTreeMap::new();
-        let mut wanted = BTreeSet::new();
-        for ((cluster, name), spec) in self.at_hub.iter().filter(|((of, _), _)| *of != self.cluster) {
-            let text = |field: &str| spec.get(field).and_then(Value::as_str);
-            let (Some(of), Some(namespace)) = (text("cluster"), text("namespace")) else { continue };
-            if of != cluster {
-                problems.push(format!(
-                    "IdentitySlice {cluster}/{name} of the hub says cluster {of:?}: of namespace {cluster} only that of cluster \
-                     {cluster} is taken"
-                ));
-                continue;
-            }
-            if !self.imported.contains(&(cluster.clone(), namespace.to_owned())) {
-                continue;
-            }
-            let here = (self.own.clone(), format!("{cluster}.{name}"));
-            if let Some(pods) = spec.get(WITHHELD).and_then(Value::as_u64) {
-                // Of one without pods nothing is left out, and no slice may say so.
-                if pods == 0 {
-                    continue;
-                }
-                let of = (cluster.clone(), namespace.to_owned());
-                let (_, all) = withheld.entry(of).or_insert_with(|| (here, 0));
-                *all = all.saturating_add(pods);
-                continue;
-            }
-            wanted.insert(here.clone());
-            if spec.get(APART).is_some() {
-                // It is imported since a moment ago, and comes with its pods when the hub is listed.
-                let here_still = self.local.get(&here).filter(|it| !is_expired(it));
-                if let Some(spec) = here_still.filter(|_| self.is_silent(cluster, now)) {
-                    writes.push(put(Side::Local, here, Some(cluster), expired(spec)));
-                }
-                continue;
-            }
-            let spec = if self.is_silent(cluster, now) { expired(spec) } else { spec.clone() };
-            if self.local.get(&here) == Some(&spec) {
-                continue;
-            }
-            match readable(&here, &spec) {
-                Ok(()) => writes.push(put(Side::Local, here, Some(cluster), spec)),
-                Err(why) => {
-                    problems.push(format!("IdentitySlice {cluster}/{name} of the hub is not taken: {why}"))
-                }
-            }
-        }
-        for cluster in self.room.beyond().filter(|it| self.imported.iter().any(|(of, _)| of == it)) {
-            problems.push(format!(
-                "cluster {cluster} has more than {MOST_KNOWN} slices at the hub: those beyond, by name, are neither taken nor counted, \
-                 also of namespaces that are imported; export fewer namespaces"
-            ));
-        }
-        // One of them says it in the cluster; of a peer that exports millions not every slice is copied to say so.
-        for ((cluster, namespace), (here, pods)) in withheld {
-            // Without the number, which may change with every pod.
-            problems.push(format!(
-                "cluster {cluster} exports more of namespace {namespace} than is taken: no rule means the pods beyond, which \
-                 IdentitySlice {} of this cluster counts; at most {MOST_PODS_OF_NAMESPACE} pods of a namespace are taken, and of a \
-                 cluster {MOST_PODS} pods, {MOST_SLICES} slices and {} MiB",
-                here.1,
-                MOST_BYTES / (1024 * 1024)
-            ));
-            // As many as the field has room for.
-            let pods = pods.min(i32::MAX.unsigned_abs().into());
-            let spec = json!({ "cluster": cluster, "namespace": namespace, "pods": [], WITHHELD: pods });
-            wanted.insert(here.clone());
-            if self.local.get(&here) != Some(&spec) {
-                writes.push(put(Side::Local, here, Some(&cluster), spec));
-            }
-        }
-        let gone = self.local.iter().filter(|(name, _)| !wanted.contains(*name));
-        writes.extend(gone.map(|(name, _)| Write::Remove { at: Side::Local, name: name.clone() }));
-        (writes, problems)
-    }
-
     /// What was written is there, before a watch says so.
     pub(super) fn wrote(&mut self, write: &Write) {
         let (at, name, spec) = match write {
@@ -470,14 +389,20 @@ impl State {
                     exported.due.insert(number);
                 }
             }
-            Side::Local => self.takes = true,
+            Side::Local => match name.1.split_once('.') {
+                // Names of clusters are those of namespaces, and have no dot.
+                Some((cluster, slice)) => {
+                    self.takes.slices.insert((cluster.to_owned(), slice.to_owned()));
+                }
+                None => self.takes.all = true,
+            },
         }
     }
 
     /// How many slices are exported, and how many imported.
     pub(super) fn counts(&self) -> [usize; 2] {
-        let exported = self.at_hub.iter().filter(|((of, _), _)| *of == self.cluster).count();
-        [exported, self.local.iter().count()]
+        let own = self.at_hub.from((self.cluster.clone(), String::new()));
+        [own.take_while(|((of, _), _)| *of == self.cluster).count(), self.local.len()]
     }
 }
 
@@ -557,31 +482,6 @@ fn put(at: Side, name: Name, from: Option<&str>, spec: Value) -> Write {
     let object =
         json!({ "apiVersion": API_VERSION, "kind": "IdentitySlice", "metadata": metadata, "spec": spec });
     Write::Put { at, name, object }
-}
-
-fn is_expired(spec: &Value) -> bool {
-    spec.get("expired").and_then(Value::as_bool) == Some(true)
-}
-
-fn expired(spec: &Value) -> Value {
-    let mut spec = spec.clone();
-    if let Some(fields) = spec.as_object_mut() {
-        fields.insert("expired".to_owned(), true.into());
-    }
-    spec
-}
-
-/// Whether the cluster's controller will understand it.
-fn readable(name: &Name, spec: &Value) -> Result<(), String> {
-    let object = json!({
-        "apiVersion": API_VERSION, "kind": "IdentitySlice",
-        "metadata": { "namespace": name.0, "name": name.1 }, "spec": spec,
-    });
-    let read = crds::read_value("the hub", &object);
-    match read.diagnostics.iter().find(|it| it.is_error()) {
-        Some(error) => Err(format!("{}: {}", error.field, error.message)),
-        None => Ok(()),
-    }
 }
 
 /// What others are told of a pod; `None` where its address is not its own, or not any more.

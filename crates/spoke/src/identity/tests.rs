@@ -180,13 +180,92 @@ async fn nothing_is_taken_any_more_when_the_namespace_here_imports_it_no_more() 
     let (writes, _) = state.imports(Instant::now());
     done(&mut state, &writes);
     state.namespace(Event::Apply(("ml".to_owned(), BTreeMap::new())));
-    assert!(state.takes);
+    assert!(state.takes.all);
     let (writes, _) = state.imports(Instant::now());
     assert_eq!(done(&mut state, &writes), ["Local cofferdam-system/west.ml.0 gone"]);
 }
 
 fn lease(said: &str) -> Event<(String, String)> {
     Event::Apply(("west".to_owned(), said.to_owned()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_looked_at_goes_by_what_changed() {
+    let mut state = importing();
+    let slices: Vec<(String, Value)> =
+        (0..9).map(|it| (format!("ml.{it}"), of_west(&format!("10.8.0.{it}")))).collect();
+    list(&mut state, &slices);
+    state.lease(lease("1"), |_| Duration::ZERO);
+    let (writes, _) = state.imports(Instant::now());
+    assert_eq!(done(&mut state, &writes).len(), 9);
+    assert!(!state.is_due(Instant::now()), "what was written is there");
+    // That a cluster speaks on is no change.
+    for beat in 2..5 {
+        advance(HOUR / 2).await;
+        state.lease(lease(&beat.to_string()), |_| Duration::ZERO);
+        assert!(!state.is_due(Instant::now()), "beat {beat}");
+    }
+    let due = |state: &State| (state.takes.all, state.takes.slices.len());
+    state.slice_at_hub(Event::Apply(slice("west", "ml.3", &of_west("10.8.1.3"))));
+    assert_eq!((due(&state), state.is_due(Instant::now())), ((false, 1), true));
+    let (writes, _) = state.imports(Instant::now());
+    assert_eq!(written(&writes), ["Local cofferdam-system/west.ml.3: train"]);
+    writes.iter().for_each(|write| state.owes(write));
+    assert_eq!(due(&state), (false, 1), "what could not be written");
+    let (writes, _) = state.imports(Instant::now());
+    done(&mut state, &writes);
+    // What cannot be taken is said on, whatever else changes, until it can.
+    state.slice_at_hub(Event::Apply(slice("west", "ml.4", &of_west("127.0.0.1"))));
+    for (name, address, problems) in
+        [("ml.5", "10.8.1.5", 1), ("ml.6", "10.8.1.6", 1), ("ml.4", "10.8.1.4", 0), ("ml.5", "10.8.1.9", 0)]
+    {
+        state.slice_at_hub(Event::Apply(slice("west", name, &of_west(address))));
+        let (writes, said) = state.imports(Instant::now());
+        assert_eq!((writes.len(), said.len()), (1, problems), "{name} {said:?}");
+        done(&mut state, &writes);
+    }
+    // All of a cluster that falls silent, and of no other.
+    let mut south = of_west("10.9.0.1");
+    *south.get_mut("cluster").unwrap() = "south".into();
+    state.slice_at_hub(Event::Apply(slice("south", "ml.0", &south)));
+    let both = ["import.cofferdam.dev/west", "import.cofferdam.dev/south"];
+    let labels = both.map(|key| (key.to_owned(), "identities".to_owned()));
+    state.namespace(Event::Apply(("ml".to_owned(), labels.into())));
+    state.slice_at_hub(Event::Apply(slice("south", "ml.0", &south)));
+    state.lease(Event::Apply(("south".to_owned(), "1".to_owned())), |_| Duration::ZERO);
+    let (writes, _) = state.imports(Instant::now());
+    assert_eq!(done(&mut state, &writes), ["Local cofferdam-system/south.ml.0: train"]);
+    advance(HOUR).await;
+    state.lease(Event::Apply(("south".to_owned(), "2".to_owned())), |_| Duration::ZERO);
+    let (writes, _) = state.imports(Instant::now());
+    let written = done(&mut state, &writes);
+    assert!(written.len() == 9 && written.iter().all(|it| it.ends_with("expired")), "{written:?}");
+    assert!(!state.is_due(Instant::now()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_heard_while_its_slices_are_written_is_believed() {
+    let mut state = importing();
+    list(&mut state, &[("ml.0".to_owned(), of_west("10.8.0.1"))]);
+    state.lease(lease("1"), |_| HOUR);
+    let (writes, _) = state.imports(Instant::now());
+    state.lease(lease("2"), |_| Duration::ZERO);
+    assert_eq!(done(&mut state, &writes), ["Local cofferdam-system/west.ml.0: train expired"]);
+    assert!(state.is_due(Instant::now()));
+    let (writes, _) = state.imports(Instant::now());
+    assert_eq!(written(&writes), ["Local cofferdam-system/west.ml.0: train"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_hub_lost_while_this_did_not_run_goes_here_too() {
+    let mut state = importing();
+    let mut object = slice("cofferdam-system", "west.ml.0", &of_west("10.8.0.1"));
+    object.metadata.labels = Some([(IMPORTED.to_owned(), "west".to_owned())].into());
+    state.slice_here(Event::Apply(object));
+    assert_eq!(state.imports(Instant::now()).0, [], "it is not known what the hub has");
+    list(&mut state, &[]);
+    let (writes, _) = state.imports(Instant::now());
+    assert_eq!(written(&writes), ["Local cofferdam-system/west.ml.0 gone"]);
 }
 
 #[tokio::test(start_paused = true)]

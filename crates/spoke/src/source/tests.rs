@@ -110,3 +110,35 @@ fn a_registry_that_does_not_answer_is_asked_less_and_less_often() {
     let pauses = [0, 1, 2, 3, 4, 5, 99].map(|failed| pause(failed).as_secs());
     assert_eq!(pauses, [30, 60, 120, 240, 300, 300, 300]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_cannot_be_asked_says_why_and_is_asked_again_from_the_start() {
+    use kube::runtime::watcher::Error as WatchError;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let failed = || Err(WatchError::NoResourceVersion);
+    let object = || Ok(Some(DynamicObject::new("dev", &resource(CLUSTER))));
+    let begun = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&begun);
+    // Fails twice, answers, fails, answers with nothing, and then is silent.
+    let begin = move || {
+        let events = match count.fetch_add(1, Ordering::Relaxed) {
+            0 | 1 => vec![failed()],
+            2 => vec![object(), failed()],
+            _ => vec![Ok(None)],
+        };
+        futures_util::stream::iter(events).chain(futures_util::stream::pending())
+    };
+    let mut looks = watched(begin, "asking".to_owned());
+    let mut said = Vec::new();
+    for _ in 0..4 {
+        said.push(match looks.next().await.unwrap() {
+            Ok(Some(_)) => "there".to_owned(),
+            Ok(None) => "nothing".to_owned(),
+            Err(why) => why,
+        });
+    }
+    let why = format!("asking: {}", WatchError::NoResourceVersion);
+    assert_eq!(said, [why.as_str(), why.as_str(), "there", "nothing"]);
+    assert_eq!(begun.load(Ordering::Relaxed), 4);
+    assert!(tokio::time::timeout(LONG, looks.next()).await.is_err());
+}
