@@ -4,6 +4,9 @@
 use regex_automata::Input;
 use regex_automata::meta::Regex;
 
+/// Longest text that is read again from its second byte.
+const MAX_NUMBER: usize = 64;
+
 /// Which numbers are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -33,7 +36,8 @@ impl Kind {
             if self.valid(text) {
                 return Some(text);
             }
-            from = found.start() + 1;
+            // A long match is no number with something before it, and reading it again from each byte would take long.
+            from = if text.len() > MAX_NUMBER { found.end() } else { found.start() + 1 };
             if from > value.len() {
                 return None;
             }
