@@ -85,7 +85,7 @@ impl Operator {
     /// What asking costs, in units of a byte read once.
     pub(crate) fn cost(&self, value: &[u8]) -> u64 {
         let pieces = match &self.test {
-            Test::Sqli => pieces(value).saturating_mul(SQL_PIECE),
+            Test::Sqli => pieces(value).saturating_mul(SQL_PIECE).saturating_mul(sqli::readings(value)),
             Test::Xss => pieces(value).saturating_mul(HTML_PIECE),
             _ => 0,
         };

@@ -17,6 +17,11 @@ pub(super) fn detect(text: &[u8]) -> Option<Vec<u8>> {
     read(text, false).or_else(|| has_empty_exponent(text).then(|| read(text, true)).flatten())
 }
 
+/// How often a text is read at most, each time in all of libinjection's ways.
+pub(super) fn readings(text: &[u8]) -> u64 {
+    1 + u64::from(has_empty_exponent(text))
+}
+
 /// Whether there may be a number whose exponent has no digits.
 fn has_empty_exponent(text: &[u8]) -> bool {
     memchr::memchr2_iter(b'e', b'E', text).any(|at| {
