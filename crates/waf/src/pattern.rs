@@ -27,14 +27,28 @@ const MAX_NESTING: u32 = 200;
 pub(crate) struct Pattern {
     pub(crate) regex: Regex,
     pub(crate) tree: Hir,
+    /// Whether it matches more than it says: possessive quantifiers and atomic groups became ordinary ones.
+    pub(crate) loose: bool,
 }
 
-/// Compiles a PCRE pattern.
+/// Compiles a PCRE pattern that matches what it says and no more.
 ///
 /// # Errors
 /// Says which construct cannot be run in linear time, or what is wrong with the pattern.
 pub(crate) fn compile(pattern: &[u8], ignore_case: bool) -> Result<Pattern, String> {
-    let text = convert(pattern)?;
+    let compiled = compile_loose(pattern, ignore_case)?;
+    if compiled.loose {
+        return Err("pattern: possessive quantifiers and atomic groups are supported by @rx only".to_owned());
+    }
+    Ok(compiled)
+}
+
+/// Compiles a PCRE pattern, which may be [loose](Pattern::loose).
+///
+/// # Errors
+/// As [`compile`].
+pub(crate) fn compile_loose(pattern: &[u8], ignore_case: bool) -> Result<Pattern, String> {
+    let (text, loose) = convert(pattern)?;
     let tree = ParserBuilder::new()
         .unicode(false)
         .utf8(false)
@@ -57,11 +71,11 @@ pub(crate) fn compile(pattern: &[u8], ignore_case: bool) -> Result<Pattern, Stri
         .configure(config)
         .build_from_hir(&tree)
         .map_err(|error| format!("pattern: {error}"))?;
-    Ok(Pattern { regex, tree })
+    Ok(Pattern { regex, tree, loose })
 }
 
-/// Rewrites a pattern; the result is ASCII.
-fn convert(pattern: &[u8]) -> Result<String, String> {
+/// Rewrites a pattern; the result is ASCII, and may match more.
+fn convert(pattern: &[u8]) -> Result<(String, bool), String> {
     let mut reader = Reader::new(pattern);
     while let Some(byte) = reader.next() {
         match byte {
@@ -79,7 +93,7 @@ fn convert(pattern: &[u8]) -> Result<String, String> {
             other => reader.literal(other),
         }
     }
-    Ok(reader.out)
+    Ok((reader.out, reader.loose))
 }
 
 /// A pattern half read, and what it became.
@@ -87,11 +101,12 @@ struct Reader<'a> {
     rest: &'a [u8],
     out: String,
     extended: bool,
+    loose: bool,
 }
 
 impl<'a> Reader<'a> {
     fn new(pattern: &'a [u8]) -> Self {
-        Self { rest: pattern, out: String::with_capacity(pattern.len() * 2), extended: false }
+        Self { rest: pattern, out: String::with_capacity(pattern.len() * 2), extended: false, loose: false }
     }
 
     fn next(&mut self) -> Option<u8> {
@@ -127,12 +142,12 @@ impl<'a> Reader<'a> {
                 self.out.push(char::from(byte));
             }
             b'Z' => self.out.push_str("\\n?\\z"),
-            b'h' => self.out.push_str("[\\t ]"),
-            b'H' => self.out.push_str("[^\\t ]"),
-            b'v' => self.out.push_str("[\\n-\\r]"),
-            b'V' => self.out.push_str("[^\\n-\\r]"),
+            b'h' => self.out.push_str("[\\t \\xa0]"),
+            b'H' => self.out.push_str("[^\\t \\xa0]"),
+            b'v' => self.out.push_str("[\\n-\\r\\x85]"),
+            b'V' => self.out.push_str("[^\\n-\\r\\x85]"),
             b'N' => self.out.push_str("[^\\n]"),
-            b'R' => self.out.push_str("(?:\\r\\n|[\\n-\\r])"),
+            b'R' => self.out.push_str("(?:\\r\\n|[\\n-\\r\\x85])"),
             b'Q' => self.quoted(),
             b'E' => {}
             b'1'..=b'9' => {
@@ -236,6 +251,7 @@ impl<'a> Reader<'a> {
             }
         }
         if self.eat(b">") {
+            self.loose = true;
             self.out.push_str("?:");
             return Ok(());
         }
@@ -250,12 +266,12 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// `a*+` and `(?>a)` keep what they took; without that a pattern matches at least as much, so it is never missed.
+    /// `a*+` and `(?>a)` keep what they took; without that a pattern matches at least as much, so it is loose.
     fn after_quantifier(&mut self) -> Result<(), String> {
         if self.eat(b"?") {
             self.out.push('?');
         } else {
-            self.eat(b"+");
+            self.loose |= self.eat(b"+");
         }
         match self.rest.first() {
             Some(b'*' | b'+' | b'?') => Err("pattern: a quantifier follows a quantifier".to_owned()),
@@ -294,7 +310,7 @@ mod tests {
 
     fn check(pattern: &str, text: &[u8], expected: bool) {
         let compiled =
-            compile(pattern.as_bytes(), false).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+            compile_loose(pattern.as_bytes(), false).unwrap_or_else(|error| panic!("{pattern}: {error}"));
         assert_eq!(compiled.regex.is_match(text), expected, "{pattern} on {}", text.escape_ascii());
     }
 
@@ -317,6 +333,7 @@ mod tests {
             (r"\x{2028}", "\u{2028}".as_bytes(), true),
             ("é", "é".as_bytes(), true),
             (r"\v", b"\r", true),
+            (r"\h\v", b"\xa0\x85", true),
             (r"\Qa.b\E", b"axb", false),
             (r"(?i)SeLect", b"sELECT", true),
             (r"(?#note)a", b"a", true),

@@ -272,6 +272,13 @@ impl Variable {
             )
     }
 
+    /// Whether rules see an empty value where it has none yet. ModSecurity says nothing of a user that nobody claims to be, and
+    /// what matched is known only once something did.
+    pub(crate) fn is_always_there(self) -> bool {
+        self.shape() == Shape::Single
+            && !matches!(self, Self::RemoteUser | Self::MatchedVar | Self::MatchedVarName)
+    }
+
     /// Whether its values live longer than a transaction.
     #[must_use]
     pub fn is_persistent(self) -> bool {

@@ -312,6 +312,9 @@ fn lists_are_found_in_any_case_and_operators_negated() {
 fn what_is_not_understood_is_an_error_at_its_line() {
     for (rules, expected) in [
         ("SecFoo On", "test.conf:4: directive SecFoo"),
+        ("SecDefaultAction \"phase:2,log\"", "test.conf:4: SecDefaultAction says what `block` does"),
+        ("SecDefaultAction \"phase:2,deny,id:1\"", "test.conf:4: id, chain and t:none"),
+        ("SecRule ARGS \"@rxGlobal a++\" \"id:1\"", "test.conf:4: pattern: possessive"),
         ("\nSecRule NOPE \"@rx a\" \"id:1\"", "test.conf:5: variable NOPE"),
         ("SecRule ARGS \"@nope a\" \"id:1\"", "test.conf:4: operator @nope"),
         ("SecRule ARGS \"@rx a\" \"id:1,t:nope\"", "test.conf:4: transformation t:nope"),
@@ -337,6 +340,38 @@ fn what_is_not_understood_is_an_error_at_its_line() {
 fn a_chain_with_a_fault_is_one_fault() {
     let errors = load("SecRule ARGS \"@nope\" \"id:1,chain\"\nSecRule ARGS \"@rx a\" \"t:none,chain\"\nSecRule ARGS \"@rx b\"\nSecRule ARGS \"@rx c\" \"id:2\"").map(|_| ()).unwrap_err();
     assert_eq!(errors.errors.len(), 1, "{errors}");
+}
+
+#[test]
+fn a_possessive_quantifier_gives_nothing_back() {
+    let rules = r#"
+        SecRule ARGS:a "!@rx ^x;\s*+[^c]" "id:1,phase:2,pass"
+        SecRule ARGS:a "@rx x;\s*+(?>c|ch)a" "id:2,phase:2,pass""#;
+    check(rules, &Request { target: "/?a=x;+charset", ..PLAIN }, &[1]);
+    check(rules, &Request { target: "/?a=x;+b", ..PLAIN }, &[]);
+    check(rules, &Request { target: "/?a=x;+ca", ..PLAIN }, &[1, 2]);
+}
+
+#[test]
+fn what_has_one_value_has_it_always() {
+    let rules = r#"
+        SecRule AUTH_TYPE "!@rx x" "id:1,phase:1,pass"
+        SecRule REQBODY_PROCESSOR "!@rx JSON" "id:2,phase:1,pass"
+        SecRule &REQUEST_BODY "@eq 1" "id:3,phase:1,pass"
+        SecRule REMOTE_USER "!@rx x" "id:4,phase:1,pass"
+        SecRule AUTH_TYPE "@rx x" "id:5,phase:1,pass""#;
+    check(rules, &PLAIN, &[1, 2, 3]);
+    check(rules, &Request { headers: &[("Authorization", "x y")], ..PLAIN }, &[2, 3, 5]);
+}
+
+#[test]
+fn targets_are_taken_from_the_first_rule_of_a_chain() {
+    let rules = r#"
+        SecAction "id:1,phase:1,pass,nolog,ctl:ruleRemoveTargetById=2;ARGS:a"
+        SecRule ARGS "@streq x" "id:2,phase:2,pass,chain"
+        SecRule ARGS:a "@streq y""#;
+    check(rules, &Request { target: "/?a=y&b=x", ..PLAIN }, &[1, 2]);
+    check(rules, &Request { target: "/?a=x&b=y", ..PLAIN }, &[1]);
 }
 
 #[test]

@@ -124,6 +124,8 @@ impl Parts {
         let mut part: Option<part::Part> = None;
         let (mut crlf, mut lf) = (false, false);
         let (mut begun, mut ended) = (false, false);
+        // How the last line of content ended: that end belongs to the boundary behind it.
+        let mut content: Option<End> = None;
         while !rest.is_empty() {
             let (text, end, behind) = line(rest);
             let whole = rest.get(..rest.len() - behind.len()).unwrap_or_default();
@@ -134,6 +136,12 @@ impl Parts {
                 Some(b"--") => Some(true),
                 _ => None,
             };
+            // Content is the sender's own, and lines of a text or picture end as they like.
+            let framing = last.is_some() || part.as_ref().is_some_and(part::Part::in_headers);
+            let decides = if last.is_some() { content.take() } else { None };
+            content = if framing || part.is_none() { None } else { Some(end) };
+            crlf |= framing && end == End::CrLf;
+            lf |= framing && end == End::Lf || decides == Some(End::Lf);
             match (last, &mut part) {
                 _ if ended => {
                     if last.is_some() {
@@ -156,8 +164,6 @@ impl Parts {
                 }
                 (None, None) => self.flags.data_before |= !begun && !text.is_empty(),
             }
-            crlf |= end == End::CrLf;
-            lf |= end == End::Lf;
         }
         self.flags.lf_line |= lf;
         self.flags.crlf_lf_lines |= lf && crlf;
@@ -184,7 +190,7 @@ impl Parts {
             }
             None => self.fields.push((finished.name, finished.content)),
         }
-        Ok(())
+        finished.fault.map_or(Ok(()), Err)
     }
 }
 
@@ -198,7 +204,8 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits = Limits { arguments: 5, depth: 4 };
-    const TYPE: &[u8] = b"multipart/form-data; boundary=xx";
+    const TEXT: &str = "multipart/form-data; boundary=xx";
+    const TYPE: &[u8] = TEXT.as_bytes();
 
     #[test]
     fn fields_and_files_are_found() {
@@ -212,6 +219,26 @@ mod tests {
             (&b"b.txt"[..], &b"abc"[..])
         );
         assert_eq!(parts.headers.len(), 3);
+    }
+
+    #[test]
+    fn content_may_have_lines_of_any_kind() {
+        let part = |content: &str, end: &str| {
+            let body =
+                format!("--xx\r\nContent-Disposition: form-data; name=a\r\n\r\n{content}{end}--xx--\r\n");
+            let (parts, fault) = read(body.as_bytes(), TYPE, LIMITS);
+            (parts.fields[0].1.clone(), parts.flags, fault)
+        };
+        let text = "a\nb\r\n-- c\n\n";
+        assert_eq!(part(text, "\r\n"), (text.as_bytes().to_vec(), Flags::default(), None));
+        assert!(part("a", "\n").1.lf_line);
+    }
+
+    #[test]
+    fn a_file_without_a_name_is_a_field() {
+        let body = b"--xx\r\nContent-Disposition: form-data; name=a; filename=\"\"\r\n\r\n1\r\n--xx--\r\n";
+        let (parts, fault) = read(body, TYPE, LIMITS);
+        assert_eq!((fault, parts.fields), (None, vec![(b"a".to_vec(), b"1".to_vec())]));
     }
 
     #[test]
@@ -241,6 +268,10 @@ mod tests {
             ("multipart/form-data; boundary=xx", ""),
             ("multipart/form-data; boundary=xx", "--xx\r\nContent-Type: a\r\n\r\nb\r\n--xx--"),
             ("multipart/form-data; boundary=xx", "--xx\r\nnonsense\r\n\r\nb\r\n--xx--"),
+            (TEXT, "--xx\r\nContent-Disposition: form-data; name=\"\"\r\n\r\nb\r\n--xx--"),
+            (TEXT, "--xx\r\nContent-Disposition: form-data; name=\"a\0b\"\r\n\r\nb\r\n--xx--"),
+            (TEXT, "--xx\r\nContent-Disposition: form-data; name=a\r\nX\x01: y\r\n\r\nb\r\n--xx--"),
+            (TEXT, "--xx\r\nContent-Disposition : form-data; name=a\r\n\r\nb\r\n--xx--"),
         ] {
             assert!(
                 read(body.as_bytes(), content_type.as_bytes(), LIMITS).1.is_some(),

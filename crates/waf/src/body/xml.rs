@@ -1,8 +1,11 @@
 //! XML to what rules look at: all text together (`XML:/*`) and each attribute's value (`XML://@*`).
 //!
-//! Well-formedness is checked as far as a different reading could hide text: tags must pair, references must be known.
+//! Well-formedness is checked as far as a different reading could hide text: tags must pair, references must be known,
+//! characters and their encoding must be those that every reader takes.
 //! A document that defines entities is a fault, for what they stand for would have to be expanded without bound.
 //! Source: XML 1.0 (fifth edition).
+
+use std::collections::BTreeSet;
 
 use super::Limits;
 
@@ -16,9 +19,39 @@ pub(crate) struct Texts {
 /// Reads a body; a fault comes with the texts before it.
 pub(crate) fn read(body: &[u8], limits: Limits) -> (Texts, Option<String>) {
     let mut reader = Reader { rest: body, texts: Texts::default(), open: Vec::new(), limits, root: false };
-    let fault = reader.document().err();
+    let fault = reader.document().and_then(|()| characters(body)).err();
     let at = body.len() - reader.rest.len();
     (reader.texts, fault.map(|what| format!("XML: Failed parsing document at byte {at}: {what}")))
+}
+
+/// Encodings in which ASCII is ASCII, so that what is read here is what others read.
+const ENCODINGS: [&str; 3] = ["utf-8", "us-ascii", "ascii"];
+/// The same, by how their names begin.
+const FAMILIES: [&str; 2] = ["iso-8859-", "windows-125"];
+
+/// Whether a document has an encoding and characters that every reader takes.
+fn characters(body: &[u8]) -> Result<(), String> {
+    if body.iter().any(|byte| matches!(byte, 0..=8 | 0x0b | 0x0c | 0x0e..=0x1f)) {
+        return Err("a control character".to_owned());
+    }
+    let encoding = encoding(body).unwrap_or_else(|| "utf-8".to_owned());
+    if encoding == "utf-8" && std::str::from_utf8(body).is_err() {
+        return Err("it is not UTF-8".to_owned());
+    }
+    let known =
+        ENCODINGS.contains(&encoding.as_str()) || FAMILIES.iter().any(|family| encoding.starts_with(family));
+    if known { Ok(()) } else { Err(format!("encoding {encoding} is not read here")) }
+}
+
+/// The encoding that the declaration names.
+fn encoding(body: &[u8]) -> Option<String> {
+    let declaration = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body).strip_prefix(b"<?xml")?;
+    let declaration = declaration.get(..memchr::memmem::find(declaration, b"?>")?)?;
+    let at = memchr::memmem::find(declaration, b"encoding")?;
+    let value = declaration.get(at + 8..)?.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
+    let (quote, value) = value.split_first()?;
+    let value = value.get(..memchr::memchr(*quote, value)?)?;
+    Some(String::from_utf8_lossy(value).to_ascii_lowercase())
 }
 
 struct Reader<'b> {
@@ -96,6 +129,9 @@ impl<'b> Reader<'b> {
                 Err("text outside of the element".to_owned())
             };
         }
+        if memchr::memmem::find(text, b"]]>").is_some() {
+            return Err("`]]>` outside of a CDATA section".to_owned());
+        }
         let mut out = std::mem::take(&mut self.texts.text);
         let done = unescape(text, &mut out);
         self.texts.text = out;
@@ -145,6 +181,7 @@ impl<'b> Reader<'b> {
         }
         let name = self.name()?;
         self.root = true;
+        let mut names = BTreeSet::new();
         loop {
             let before = self.rest.len();
             self.blanks();
@@ -161,12 +198,15 @@ impl<'b> Reader<'b> {
             if self.rest.len() == before {
                 return Err("a tag is not closed".to_owned());
             }
-            self.attribute()?;
+            if !names.insert(self.attribute()?) {
+                return Err("an attribute is there twice".to_owned());
+            }
         }
     }
 
-    fn attribute(&mut self) -> Result<(), String> {
-        self.name()?;
+    /// An attribute; gives its name.
+    fn attribute(&mut self) -> Result<&'b [u8], String> {
+        let name = self.name()?;
         self.blanks();
         if !self.eat(b"=") {
             return Err("an attribute has no value".to_owned());
@@ -187,7 +227,7 @@ impl<'b> Reader<'b> {
             unescape(inner, &mut value)
         };
         self.texts.attributes.push(value);
-        done
+        done.map(|()| name)
     }
 }
 
@@ -209,7 +249,8 @@ fn unescape(text: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
                 Some(digits) => u32::from_str_radix(digits, 16).ok(),
                 None => name.strip_prefix('#').and_then(|digits| digits.parse().ok()),
             }
-            .and_then(char::from_u32),
+            .and_then(char::from_u32)
+            .filter(|c| *c >= ' ' || matches!(c, '\t' | '\n' | '\r')),
         };
         let c = code.ok_or_else(|| format!("reference &{name}; is not known"))?;
         out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
@@ -244,12 +285,20 @@ mod tests {
             "<a/><b/>",
             "<a>&x;</a>",
             "<a b=c/>",
+            "<a b='1' b='2'/>",
+            "<a>]]></a>",
+            "<a>&#0;</a>",
+            "<a>\0</a>",
+            "<?xml version='1.0' encoding='UTF-16'?><a/>",
+            "<?xml version=\"1.0\" encoding=\"utf-7\"?><a>+ADw-</a>",
             "<a><b><c><d><e>",
             "<!DOCTYPE a [<!ENTITY x 'y'>]><a/>",
             "<a",
         ] {
             assert!(read(bad.as_bytes(), LIMITS).1.is_some(), "{bad}");
         }
+        assert!(read(b"<a>\xff</a>", LIMITS).1.is_some());
+        assert_eq!(read(b"<?xml version='1.0' encoding='ISO-8859-15'?><a>\xe9</a>", LIMITS).1, None);
     }
 
     proptest::proptest! {

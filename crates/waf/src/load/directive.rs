@@ -171,7 +171,7 @@ impl Loader<'_> {
             severity: read.severity,
             version: read.version,
         };
-        let seeks_text = matches!(link.operator.test, Test::Pattern(_) | Test::Tried(_) | Test::Phrases(_));
+        let seeks_text = matches!(link.operator.test, Test::Pattern(_) | Test::Tried(..) | Test::Phrases(_));
         self.rules.push(Rule {
             links: vec![link],
             disruptive: read.disruptive.or_else(|| defaults.disruptive.clone()).map(|action| match action {
@@ -192,6 +192,14 @@ impl Loader<'_> {
     fn default_action(&mut self, written: &[u8]) -> Result<(), String> {
         let read = actions::Read::parse(written)?;
         let Some(phase) = read.phase else { return Err("SecDefaultAction needs a phase".to_owned()) };
+        if read.disruptive.as_ref().is_none_or(|action| *action == Disruptive::Block) {
+            return Err(
+                "SecDefaultAction says what `block` does; add deny, drop, redirect, allow or pass".to_owned()
+            );
+        }
+        if read.id.is_some() || read.chain || read.steps_replace {
+            return Err("id, chain and t:none mean nothing in SecDefaultAction; take them away".to_owned());
+        }
         let defaults = Defaults {
             disruptive: read.disruptive,
             status: read.status,

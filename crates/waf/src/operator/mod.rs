@@ -43,8 +43,8 @@ pub(crate) enum Test {
     Always,
     Never,
     Pattern(Regex),
-    /// A pattern with look-around or references to its groups.
-    Tried(backtrack::Program),
+    /// A pattern that only trying can answer; and one that matches whatever it matches, where there is one.
+    Tried(Option<Regex>, backtrack::Program),
     PatternOf(Template),
     EachPattern(Regex),
     Phrases(Phrases),
@@ -85,7 +85,7 @@ impl Operator {
     /// What asking costs, in units of a byte read once.
     pub(crate) fn cost(&self, value: &[u8]) -> u64 {
         let pieces = match &self.test {
-            Test::Sqli => pieces(value).saturating_mul(SQL_PIECE),
+            Test::Sqli => pieces(value).saturating_mul(SQL_PIECE).saturating_mul(sqli::readings(value)),
             Test::Xss => pieces(value).saturating_mul(HTML_PIECE),
             _ => 0,
         };
@@ -98,7 +98,8 @@ impl Operator {
             Test::Always => plain(true),
             Test::Never => plain(false),
             Test::Pattern(pattern) => search(pattern, value, capture),
-            Test::Tried(program) => match program.find(value) {
+            Test::Tried(Some(at_least), _) if !at_least.is_match(value) => Answer::No,
+            Test::Tried(_, program) => match program.find(value) {
                 Ok(found) => found.map_or(Answer::No, |groups| {
                     let text = |(from, to)| value.get(from..to).map(<[u8]>::to_vec);
                     let groups = groups.into_iter().take(MAX_CAPTURES).enumerate();

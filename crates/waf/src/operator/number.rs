@@ -1,5 +1,7 @@
 //! Operators that compare numbers.
 
+use crate::transform::is_blank;
+
 /// How the number of the value and that of the argument have to stand to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Relation {
@@ -36,7 +38,8 @@ impl Relation {
 
 /// The number that a text begins by, as C reads it: without digits it is 0; too large a one is the largest.
 pub(crate) fn integer(text: &[u8]) -> i64 {
-    let text = text.trim_ascii_start();
+    let first = text.iter().position(|byte| !is_blank(*byte)).unwrap_or(text.len());
+    let text = text.get(first..).unwrap_or_default();
     let (negative, digits) = match text.split_first() {
         Some((b'-', rest)) => (true, rest),
         Some((b'+', rest)) => (false, rest),
@@ -54,9 +57,15 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_c_reads_them() {
-        for (text, expected) in
-            [("12", 12), (" 7x", 7), ("-3", -3), ("", 0), ("x", 0), ("99999999999999999999", i64::MAX)]
-        {
+        for (text, expected) in [
+            ("12", 12),
+            (" 7x", 7),
+            ("\u{b}7", 7),
+            ("-3", -3),
+            ("", 0),
+            ("x", 0),
+            ("99999999999999999999", i64::MAX),
+        ] {
             assert_eq!(integer(text.as_bytes()), expected, "{text}");
         }
         assert!(Relation::Ge.holds(b"5", b"5") && !Relation::Lt.holds(b"5", b"5"));

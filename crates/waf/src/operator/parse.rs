@@ -102,17 +102,21 @@ fn patterns(argument: &[u8], each: bool) -> Result<Parsed, String> {
     {
         return Ok((Test::PatternOf(template), Vec::new()));
     }
-    let compiled = match pattern::compile(argument, false) {
+    let compile = if each { pattern::compile } else { pattern::compile_loose };
+    let compiled = match compile(argument, false) {
         Ok(compiled) => compiled,
         // Where the other engine has no reading either, the fault of the first is the one to know of.
         Err(fault) if !each => {
             return backtrack::compile(argument)
-                .map(|program| (Test::Tried(program), Vec::new()))
+                .map(|program| (Test::Tried(None, program), Vec::new()))
                 .map_err(|_| fault);
         }
         Err(fault) => return Err(fault),
     };
     let literals = literal::required(&compiled.tree);
+    if compiled.loose {
+        return Ok((Test::Tried(Some(compiled.regex), backtrack::compile(argument)?), literals));
+    }
     Ok((if each { Test::EachPattern(compiled.regex) } else { Test::Pattern(compiled.regex) }, literals))
 }
 

@@ -43,7 +43,8 @@ fn contains_word(value: &[u8], word: &[u8]) -> bool {
     if word.is_empty() {
         return true;
     }
-    let letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    // A digit ends a word, as in ModSecurity v3.
+    let letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphabetic);
     memmem::find_iter(value, word).any(|start| {
         let before = start.checked_sub(1).and_then(|before| value.get(before));
         !letter(before) && !letter(value.get(start + word.len()))
@@ -61,6 +62,7 @@ mod tests {
             ("contains", "abc", "b", true),
             ("containsWord", "a select b", "select", true),
             ("containsWord", "aselect b", "select", false),
+            ("containsWord", "1select2", "select", true),
             ("endsWith", "abc", "bc", true),
             ("streq", "abc", "ABC", false),
             ("within", "POST", "GET POST", true),

@@ -1,7 +1,11 @@
 //! Operators that look for numbers with check digits: payment cards (ISO/IEC 7812), social security numbers of the
-//! United States, CPF of Brazil.
+//! United States and of Austria, CPF of Brazil.
 
+use regex_automata::Input;
 use regex_automata::meta::Regex;
+
+/// Longest text that is read again from its second byte.
+const MAX_NUMBER: usize = 64;
 
 /// Which numbers are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +13,7 @@ pub(crate) enum Kind {
     Card,
     Ssn,
     Cpf,
+    Svnr,
 }
 
 impl Kind {
@@ -17,13 +22,27 @@ impl Kind {
             "verifycc" => Self::Card,
             "verifyssn" => Self::Ssn,
             "verifycpf" => Self::Cpf,
+            "verifysvnr" => Self::Svnr,
             _ => return None,
         })
     }
 
-    /// The first match of the pattern that is such a number.
+    /// The first match of the pattern that is such a number, wherever it begins: what stands right before a number does not
+    /// hide it.
     pub(super) fn find<'v>(self, pattern: &Regex, value: &'v [u8]) -> Option<&'v [u8]> {
-        pattern.find_iter(value).filter_map(|found| value.get(found.range())).find(|text| self.valid(text))
+        let mut from = 0;
+        while let Some(found) = pattern.find(Input::new(value).range(from..)) {
+            let text = value.get(found.range())?;
+            if self.valid(text) {
+                return Some(text);
+            }
+            // A long match is no number with something before it, and reading it again from each byte would take long.
+            from = if text.len() > MAX_NUMBER { found.end() } else { found.start() + 1 };
+            if from > value.len() {
+                return None;
+            }
+        }
+        None
     }
 
     fn valid(self, text: &[u8]) -> bool {
@@ -33,6 +52,7 @@ impl Kind {
             Self::Card => luhn(&digits),
             Self::Ssn => ssn(&digits),
             Self::Cpf => cpf(&digits),
+            Self::Svnr => svnr(&digits),
         }
     }
 }
@@ -50,11 +70,25 @@ fn luhn(digits: &[u32]) -> bool {
     !digits.is_empty() && sum.is_multiple_of(10)
 }
 
-/// Area, group and serial number: never zero, and areas 666 and from 740 on were never given out before 2011.
+/// Area, group and serial number: never zero, and areas 666 and from 740 on were never given out before 2011. Nine times the
+/// same digit, or each one more than that before it, is an example and nobody's number.
 fn ssn(digits: &[u32]) -> bool {
     let [a, b, c, d, e, f, g, h, i] = *digits else { return false };
+    let all =
+        |step: u32| digits.windows(2).all(|pair| matches!(pair, [left, right] if left + step == *right));
+    if all(0) || all(1) {
+        return false;
+    }
     let (area, group, serial) = (a * 100 + b * 10 + c, d * 10 + e, f * 1000 + g * 100 + h * 10 + i);
     (1..740).contains(&area) && area != 666 && group > 0 && serial > 0
+}
+
+/// Serial number, check digit, and date of birth.
+fn svnr(digits: &[u32]) -> bool {
+    let [a, b, c, check, rest @ ..] = digits else { return false };
+    let weights = [3, 7, 9, 5, 8, 4, 2, 1, 6];
+    let weighed = [a, b, c].into_iter().chain(rest).zip(weights);
+    rest.len() == 6 && weighed.map(|(digit, weight)| digit * weight).sum::<u32>() % 11 == *check
 }
 
 fn cpf(digits: &[u32]) -> bool {
@@ -79,15 +113,21 @@ mod tests {
 
     #[test]
     fn check_digits_are_checked() {
-        let pattern = crate::pattern::compile(b"[0-9][0-9 .-]+", false).unwrap().regex;
-        for (name, text, expected) in [
-            ("verifyCC", "4111 1111 1111 1111", true),
-            ("verifyCC", "4111 1111 1111 1112", false),
-            ("verifySSN", "123-45-6789", true),
-            ("verifySSN", "666-45-6789", false),
-            ("verifyCPF", "529.982.247-25", true),
-            ("verifyCPF", "529.982.247-26", false),
+        const CARD: &str = "[0-9]{4,5} [0-9]{4} [0-9]{4} [0-9]{4}";
+        for (name, pattern, text, expected) in [
+            ("verifyCC", CARD, "4111 1111 1111 1111", true),
+            ("verifyCC", CARD, "4111 1111 1111 1112", false),
+            ("verifyCC", CARD, "14111 1111 1111 1111", true),
+            ("verifySSN", "[0-9]{3}-[0-9]{2}-[0-9]{4}", "123-45-6780", true),
+            ("verifySSN", "[0-9]{3}-[0-9]{2}-[0-9]{4}", "666-45-6780", false),
+            ("verifySSN", "[0-9]{3}-[0-9]{2}-[0-9]{4}", "123-45-6789", false),
+            ("verifySSN", "[0-9]{3}-[0-9]{2}-[0-9]{4}", "111-11-1111", false),
+            ("verifyCPF", "[0-9.-]{14}", "529.982.247-25", true),
+            ("verifyCPF", "[0-9.-]{14}", "529.982.247-26", false),
+            ("verifySVNR", "[0-9]{4} [0-9]{6}", "1237 010180", true),
+            ("verifySVNR", "[0-9]{4} [0-9]{6}", "1238 010180", false),
         ] {
+            let pattern = crate::pattern::compile(pattern.as_bytes(), false).unwrap().regex;
             let found = Kind::parse(name).unwrap().find(&pattern, text.as_bytes());
             assert_eq!(found.is_some(), expected, "{name} {text}");
         }

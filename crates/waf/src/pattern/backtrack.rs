@@ -1,5 +1,5 @@
-//! Patterns with look-around or back-references, which no linear-time engine has: run by trying, in a bounded number of
-//! steps.
+//! Patterns with look-around, back-references, possessive quantifiers or atomic groups, which no linear-time engine has:
+//! run by trying, in a bounded number of steps.
 //!
 //! Enters: a PCRE pattern. Leaves: whether a text matches and its groups, or that the steps were used up, which the
 //! caller takes for a denial. Old rule sets have a handful of such patterns; all others run in linear time.
@@ -35,6 +35,7 @@ enum Instruction {
     Word(bool),
     Back(usize, bool),
     Look(Look, Box<Program>),
+    Atomic(Box<Program>),
     Match,
 }
 
@@ -86,6 +87,10 @@ impl Program {
             Node::Look(look, inner) => {
                 let inner = program(inner, self.slots)?;
                 self.code.push(Instruction::Look(*look, Box::new(inner)));
+            }
+            Node::Atomic(inner) => {
+                let inner = program(inner, self.slots)?;
+                self.code.push(Instruction::Atomic(Box::new(inner)));
             }
             Node::Alternate(parts) => self.alternate(parts)?,
             Node::Repeat { inner, least, most, greedy } => self.repeat(inner, *least, *most, *greedy)?,
@@ -161,7 +166,7 @@ impl Program {
         let mut steps = MAX_STEPS;
         for start in 0..=text.len() {
             let mut slots = vec![None; self.slots];
-            if self.run(text, start, &mut slots, &mut steps, None)? {
+            if self.run(text, start, &mut slots, &mut steps, None)?.is_some() {
                 let pair = |pair: &[Option<usize>]| match pair {
                     [Some(from), Some(to)] => Some((*from, *to)),
                     _ => None,
@@ -172,7 +177,7 @@ impl Program {
         Ok(None)
     }
 
-    /// Tries to match at a place; where `end` is set the match must end there.
+    /// Tries to match at a place, and says where the match ends; where `end` is set it must end there.
     fn run(
         &self,
         text: &[u8],
@@ -180,7 +185,7 @@ impl Program {
         slots: &mut Vec<Option<usize>>,
         steps: &mut u64,
         end: Option<usize>,
-    ) -> Result<bool, Exhausted> {
+    ) -> Result<Option<usize>, Exhausted> {
         // What is left to try: an instruction, a place, and the positions that were remembered there.
         let mut waiting = vec![(0_usize, start, slots.clone())];
         while let Some((mut at, mut place, mut saved)) = waiting.pop() {
@@ -192,7 +197,7 @@ impl Program {
                     Instruction::Match => {
                         if end.is_none_or(|end| end == place) {
                             *slots = saved;
-                            return Ok(true);
+                            return Ok(Some(place));
                         }
                         false
                     }
@@ -239,6 +244,13 @@ impl Program {
                         None => false,
                     },
                     Instruction::Look(look, inner) => look_around(*look, inner, text, place, &saved, steps)?,
+                    Instruction::Atomic(inner) => match inner.run(text, place, &mut saved, steps, None)? {
+                        Some(end) => {
+                            place = end;
+                            true
+                        }
+                        None => false,
+                    },
                 };
                 if !holds {
                     break;
@@ -246,7 +258,7 @@ impl Program {
                 at += 1;
             }
         }
-        Ok(false)
+        Ok(None)
     }
 }
 
@@ -265,12 +277,12 @@ fn look_around(
 ) -> Result<bool, Exhausted> {
     let mut slots = saved.to_vec();
     let found = match look {
-        Look::Ahead { .. } => inner.run(text, place, &mut slots, steps, None)?,
+        Look::Ahead { .. } => inner.run(text, place, &mut slots, steps, None)?.is_some(),
         Look::Behind { shortest, longest, .. } => {
             let mut found = false;
             for width in shortest..=longest.min(place) {
                 let start = place.saturating_sub(width);
-                found = found || inner.run(text, start, &mut slots, steps, Some(place))?;
+                found = found || inner.run(text, start, &mut slots, steps, Some(place))?.is_some();
             }
             found
         }
@@ -297,6 +309,12 @@ mod tests {
             (r"^(?=.*a)(?=.*b)[a-c]{2,3}$", "x\nacb", true),
             (r"(?<=a)b+?c*", "abc", true),
             (r"a{2}(?!a)", "baab", true),
+            (r"a*+a", "aaa", false),
+            (r"a*+b", "aaab", true),
+            (r"(?>a|ab)c", "abc", false),
+            (r"(?>ab|a)c", "abc", true),
+            (r"^;\s*+[^c]", "; c", false),
+            (r"(?>(b)+)\1", "bb", false),
         ] {
             let found = compile(pattern.as_bytes())
                 .unwrap_or_else(|error| panic!("{pattern}: {error}"))

@@ -116,8 +116,8 @@ fn item(reader: &mut Reader<'_>) -> Result<Item, String> {
         b'W' => set(|byte| !is_word(byte)),
         b's' => set(is_space),
         b'S' => set(|byte| !is_space(byte)),
-        b'h' => set(|byte| matches!(byte, b' ' | b'\t')),
-        b'v' => set(|byte| matches!(byte, b'\n'..=b'\r')),
+        b'h' => set(|byte| matches!(byte, b' ' | b'\t' | 0xa0)),
+        b'v' => set(|byte| matches!(byte, b'\n'..=b'\r' | 0x85)),
         b'b' => Ok(Item::Byte(0x08)),
         other => match reader.code(other)? {
             Code::Byte(byte) => Ok(Item::Byte(byte)),

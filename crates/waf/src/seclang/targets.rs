@@ -100,7 +100,8 @@ fn one(part: &str) -> Result<Target, String> {
         Some(("&", rest)) => (Mode::Count, rest),
         _ => (Mode::Inspect, part),
     };
-    let (name, key) = match rest.split_once(':') {
+    // Old rules write `TX.score` too.
+    let (name, key) = match rest.split_once(':').or_else(|| rest.split_once('.')) {
         Some((name, key)) => (name, Some(key.trim_matches('\''))),
         None => (rest, None),
     };
@@ -138,6 +139,7 @@ mod tests {
         let found =
             parse(br"ARGS|!ARGS:foo|&TX:bar|REQUEST_COOKIES:/^a|b\/c/|XML:/*|XML://@*|ARGS:'/x|y/'").unwrap();
         let seen: Vec<_> = found.iter().map(|target| (target.variable.name(), target.mode)).collect();
+        assert!(parse(b"TX.score").unwrap()[0].select.has(b"SCORE"));
         assert_eq!(seen.len(), 7);
         assert_eq!(seen[1], ("ARGS", Mode::Exclude));
         assert_eq!(seen[2], ("TX", Mode::Count));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Transaction;
-use super::texts::TextId;
+use super::texts::{TextId, Texts};
 use crate::profile::Part;
 use crate::rule::{Link, Rule};
 use crate::seclang::targets::{Mode, Select, Target};
@@ -59,7 +59,7 @@ impl Transaction {
 
     /// All values that a link looks at.
     pub(super) fn candidates(&self, number: usize, rule: &Rule, link: &Link, found: &mut Vec<Candidate>) {
-        let retargeted = super::evaluate::bit(&self.retargeted, number);
+        let retargeted = self.is_retargeted(number, rule, link);
         for target in &link.targets {
             let excluded = |key: &[u8]| {
                 let named = |other: &Target| other.variable == target.variable && other.select.has(key);
@@ -96,6 +96,12 @@ impl Transaction {
                 }),
             }
         }
+    }
+
+    /// Whether exclusions at run time touch a link: they are about the first of a chain.
+    pub(super) fn is_retargeted(&self, number: usize, rule: &Rule, link: &Link) -> bool {
+        super::evaluate::bit(&self.retargeted, number)
+            && rule.links.first().is_some_and(|first| std::ptr::eq(first, link))
     }
 
     /// Whether an exclusion without a key takes the whole variable away, its count with it.
@@ -156,6 +162,10 @@ impl Transaction {
                 for (key, value) in self.persistent(variable) {
                     dynamic(&key, value.into());
                 }
+            }
+            // What has one value has it always: as long as nobody said another, the empty one.
+            variable if variable.is_always_there() && self.facts.of(variable).is_empty() => {
+                give(&[], &|| (Key::Own(Arc::from(&[][..])), Source::Text(Texts::EMPTY)));
             }
             variable => {
                 for (number, fact) in self.facts.of(variable).iter().enumerate() {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Transaction;
 use super::collect::{Candidate, Source};
-use super::evaluate::{bit, scanner_of};
+use super::evaluate::scanner_of;
 use super::outcome::Limit;
 use crate::load::Compiled;
 use crate::rule::{Link, Rule};
@@ -37,7 +37,7 @@ enum Met {
 impl Transaction {
     /// Values of a link's targets, where they are the same for all rules with these targets.
     pub(super) fn gathered(&mut self, number: usize, rule: &Rule, link: &Link) -> Option<Arc<[Candidate]>> {
-        let gather = link.gather.filter(|_| !bit(&self.retargeted, number))?;
+        let gather = link.gather.filter(|_| !self.is_retargeted(number, rule, link))?;
         let version = self.facts.version;
         if let Some(known) = self.gathered.get(gather)?.as_ref().filter(|known| known.version == version) {
             return Some(Arc::clone(&known.candidates));

@@ -113,7 +113,7 @@ impl Transaction {
         let mut transaction = Self {
             store,
             facts: Facts::new(),
-            texts: Texts::default(),
+            texts: Texts::new(),
             gathered: vec![None; rules.gathers],
             tx: BTreeMap::new(),
             opened: BTreeMap::new(),

@@ -18,7 +18,7 @@ const UNKNOWN: u32 = u32::MAX;
 pub(super) struct TextId(u32);
 
 /// All texts of a transaction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Texts {
     texts: Vec<Text>,
     known: HashMap<Arc<[u8]>, u32>,
@@ -38,6 +38,15 @@ struct Text {
 }
 
 impl Texts {
+    /// The text without a byte.
+    pub(super) const EMPTY: TextId = TextId(0);
+
+    pub(super) fn new() -> Self {
+        let mut texts = Self { texts: Vec::new(), known: HashMap::new(), read: 0 };
+        texts.add(Vec::new());
+        texts
+    }
+
     pub(super) fn add(&mut self, bytes: Vec<u8>) -> TextId {
         TextId(self.insert(bytes, None))
     }

@@ -29,9 +29,9 @@ pub(super) fn replace_nulls(input: &[u8]) -> Option<Vec<u8>> {
     Some(input.iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect())
 }
 
-/// Blanks go, and so does the non-breaking space of Latin-1.
+/// Blanks go, and so does the non-breaking space: as Latin-1 has it, and both bytes that UTF-8 writes for it.
 pub(super) fn remove(input: &[u8]) -> Option<Vec<u8>> {
-    keep(input, |byte| !is_blank(byte) && byte != 0xa0)
+    keep(input, |byte| !is_blank(byte) && !matches!(byte, 0xa0 | 0xc2))
 }
 
 /// Each run of blanks becomes one space.

@@ -43,9 +43,10 @@ pub(crate) fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
         .then(|| decode(digits.iter().filter_map(|byte| sextet(*byte))))
 }
 
-/// Decodes up to the first byte that is no digit.
+/// Decodes up to the first byte that is no digit; lines may be broken.
 pub(super) fn base64_decode(input: &[u8]) -> Option<Vec<u8>> {
-    let output = decode(input.iter().map_while(|byte| sextet(*byte)));
+    let digits = input.iter().filter(|byte| !matches!(byte, b'\r' | b'\n'));
+    let output = decode(digits.map_while(|byte| sextet(*byte)));
     (output != input).then_some(output)
 }
 
@@ -75,10 +76,15 @@ pub(super) fn hex_encode(input: &[u8]) -> Option<Vec<u8>> {
     (!input.is_empty()).then(|| input.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect())
 }
 
-/// Decodes pairs of digits up to the first that is none.
+/// Decodes pairs of digits. What is no digit counts by its place beside the letters or digits, as in ModSecurity, so that
+/// such a byte hides nothing behind it.
 pub(super) fn hex_decode(input: &[u8]) -> Option<Vec<u8>> {
-    let pairs = input.chunks_exact(2).map_while(|pair| match pair {
-        [high, low] => hex_pair(*high, *low),
+    let digit = |byte: u8| match byte {
+        b'A'.. => (byte & 0xdf).wrapping_sub(b'A').wrapping_add(10),
+        _ => byte.wrapping_sub(b'0'),
+    };
+    let pairs = input.chunks_exact(2).filter_map(|pair| match pair {
+        [high, low] => Some(digit(*high).wrapping_mul(16).wrapping_add(digit(*low))),
         _ => None,
     });
     (!input.is_empty()).then(|| pairs.collect())

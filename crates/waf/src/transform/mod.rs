@@ -84,7 +84,7 @@ fn hex_pair(high: u8, low: u8) -> Option<u8> {
 }
 
 /// What `isspace` of C takes for a blank.
-fn is_blank(byte: u8) -> bool {
+pub(crate) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
@@ -95,6 +95,7 @@ mod tests {
     const VECTORS: &[(&str, &[u8], &[u8])] = &[
         ("base64Decode", b"VGVzdA==", b"Test"),
         ("base64Decode", b"VGVzd", b"Tes"),
+        ("base64Decode", b"VGVz\r\ndA==", b"Test"),
         ("base64DecodeExt", b"VG.Vz dA==", b"Test"),
         ("base64Encode", b"Test\0Case", b"VGVzdABDYXNl"),
         ("cmdLine", b"C^M\"D ;,  /c DIR  (x)", b"cmd/c dir(x)"),
@@ -102,6 +103,7 @@ mod tests {
         ("cssDecode", b"te\\st\\0 ja\\76 a\\A", b"test\0java\n"),
         ("escapeSeqDecode", b"\\a\\x41\\101\\\"\\q", b"\x07AA\"q"),
         ("hexDecode", b"54657374", b"Test"),
+        ("hexDecode", b"410z42f", b"A#B"),
         ("hexEncode", b"\xffa", b"ff61"),
         ("htmlEntityDecode", b"&lt;&#x61;&#97;&quot;&amp&nbsp;&foo;&#", b"<aa\"&\xa0&foo;&#"),
         ("jsDecode", b"\\u0061\\x62\\143\\n\\uff41", b"abc\na"),
@@ -116,7 +118,7 @@ mod tests {
         ("removeComments", b"a/*b*/c", b"ac"),
         ("removeCommentsChar", b"a/*b*/c--d#e", b"abcde"),
         ("removeNulls", b"a\0b", b"ab"),
-        ("removeWhitespace", b"a b\t\xa0c", b"abc"),
+        ("removeWhitespace", b"a b\t\xa0c\xc2\xa0d", b"abcd"),
         ("replaceComments", b"a/*b*/c/*d", b"a c "),
         ("replaceNulls", b"a\0b", b"a b"),
         ("sha1", b"", b"\xda\x39\xa3\xee\x5e\x6b\x4b\x0d\x32\x55\xbf\xef\x95\x60\x18\x90\xaf\xd8\x07\x09"),
@@ -131,6 +133,8 @@ mod tests {
         ("urlEncode", b"a b*\xff", b"a+b*%ff"),
         ("utf8toUnicode", "é€a".as_bytes(), b"%u00e9%u20aca"),
         ("utf8toUnicode", b"\xc0\x80\xff", b"%u0000\xc0\xff"),
+        ("utf8toUnicode", b"a\xd3b\xe2\x82\xf0", b"ab\x82"),
+        ("utf8toUnicode", b"a\0b\0", b"ab\0"),
         ("utf8toUnicode", "\u{1f339}\u{10ffff}".as_bytes(), b"%u1f339%u10ffff"),
         ("parityZero7bit", b"\xe1", b"a"),
     ];

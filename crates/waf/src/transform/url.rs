@@ -112,22 +112,27 @@ pub(super) fn encode(input: &[u8]) -> Option<Vec<u8>> {
     (output != input).then_some(output)
 }
 
-/// Each character beyond ASCII becomes `%uXXXX`; bytes that are no UTF-8 stay. An overlong form is written both ways,
-/// as a reader that takes it and one that does not would see it.
+/// Each character beyond ASCII becomes `%uXXXX`. The first byte of a sequence that is not whole is dropped, and so is a null
+/// byte before the end, as in ModSecurity; other bytes that are no UTF-8 stay. An overlong form is written both ways, as a
+/// reader that takes it and one that does not would see it.
 pub(super) fn utf8_to_unicode(input: &[u8]) -> Option<Vec<u8>> {
-    if input.is_ascii() {
+    if input.is_ascii() && memchr::memchr(0, input).is_none() {
         return None;
     }
     let mut output = Vec::with_capacity(input.len() * 2);
     let mut rest = input;
     while let Some((first, after)) = rest.split_first() {
         let Some((code, length)) = sequence(rest) else {
-            output.push(*first);
+            if !matches!(first, 0xc0..=0xf4) {
+                output.push(*first);
+            }
             rest = after;
             continue;
         };
         if length == 1 {
-            output.push(*first);
+            if *first != 0 || after.is_empty() {
+                output.push(*first);
+            }
         } else {
             output.extend_from_slice(b"%u");
             let digits = if code > 0xf_ffff {
@@ -148,7 +153,7 @@ pub(super) fn utf8_to_unicode(input: &[u8]) -> Option<Vec<u8>> {
         }
         rest = rest.get(length..).unwrap_or_default();
     }
-    Some(output)
+    (output != input).then_some(output)
 }
 
 /// A sequence of UTF-8, overlong ones with it: its code and its length.

@@ -7,6 +7,7 @@ use super::{Flags, MAX_PART_HEADERS};
 pub(super) struct Part {
     headers: Vec<Vec<u8>>,
     done: bool,
+    fault: Option<&'static str>,
     content: Vec<u8>,
 }
 
@@ -16,6 +17,8 @@ pub(super) struct Finished {
     pub(super) filename: Option<Vec<u8>>,
     pub(super) headers: Vec<Vec<u8>>,
     pub(super) content: Vec<u8>,
+    /// What is wrong with its headers, which rules see nevertheless.
+    pub(super) fault: Option<&'static str>,
 }
 
 impl Part {
@@ -45,9 +48,14 @@ impl Part {
             last.extend_from_slice(text.trim_ascii_start());
             return Ok(());
         }
-        if !text.contains(&b':') {
+        let Some(colon) = memchr::memchr(b':', text) else {
             flags.invalid_part = true;
             return Err("a part's header has no colon");
+        };
+        let name = text.get(..colon).unwrap_or_default();
+        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) || text.contains(&0) {
+            flags.invalid_part = true;
+            self.fault = Some("a part's header has a character that it must not");
         }
         if self.headers.len() >= MAX_PART_HEADERS {
             return Err("a part has too many headers");
@@ -81,12 +89,19 @@ impl Part {
                 return Err(what);
             }
         };
-        let Some(name) = name else {
+        let Some(name) = name.filter(|name| !name.is_empty()) else {
             flags.invalid_part = true;
             return Err("a part has no name");
         };
-        Ok(Finished { name, filename, headers: self.headers, content: self.content })
+        // Readers differ on what it is without a name; as a field all rules look at it.
+        let filename = filename.filter(|filename| !filename.is_empty());
+        Ok(Finished { name, filename, headers: self.headers, content: self.content, fault: self.fault })
     }
+}
+
+/// What names of headers are made of (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Name of a field and of a file, where the header has them.

@@ -144,6 +144,8 @@ pub(super) struct Reading {
     /// The quote that is thought to stand before the text, if any.
     pub(super) quote: Option<u8>,
     pub(super) dialect: Dialect,
+    /// Whether a number such as `1.e` is nothing: MySQL skips it, so that `1.e(ascii(x))` is a call.
+    pub(super) skips: bool,
 }
 
 /// Whose comments are comments.
@@ -232,8 +234,30 @@ impl<'t> Cutter<'t> {
                 self.at += 1;
                 continue;
             }
+            if self.reading.skips
+                && let Some(end) = self.empty_exponent(byte)
+            {
+                self.at = end;
+                continue;
+            }
             return Some(self.token(byte));
         }
+    }
+
+    /// Where a number ends whose exponent has no digits.
+    fn empty_exponent(&self, byte: u8) -> Option<usize> {
+        let digits = |from| self.run(from, |byte: u8| byte.is_ascii_digit());
+        let mut end = digits(self.at);
+        if self.byte(end) == Some(b'.') {
+            end = digits(end + 1);
+        }
+        let number = byte.is_ascii_digit() || byte == b'.' && end > self.at + 1;
+        if !number || !matches!(self.byte(end), Some(b'e' | b'E')) {
+            return None;
+        }
+        end += 1;
+        end += usize::from(matches!(self.byte(end), Some(b'+' | b'-')));
+        (digits(end) == end).then_some(end)
     }
 
     fn token(&mut self, byte: u8) -> Token<'t> {

@@ -24,6 +24,8 @@ pub(super) enum Node {
     Concat(Vec<Node>),
     Alternate(Vec<Node>),
     Group(Box<Node>, Option<usize>),
+    /// What it has matched stays so: `(?>a)`, and `a*+`.
+    Atomic(Box<Node>),
     Repeat {
         inner: Box<Node>,
         least: usize,
@@ -147,7 +149,8 @@ impl Parser<'_> {
 
     fn group(&mut self, depth: usize) -> Result<Node, String> {
         let fold = self.fold;
-        let signs: [Sign<'_>; 6] = [
+        let signs: [Sign<'_>; 7] = [
+            (b"?>", None),
             (b"?:", None),
             (b"?=", Some((true, false))),
             (b"?!", Some((true, true))),
@@ -181,6 +184,7 @@ impl Parser<'_> {
             return Err("pattern: a parenthesis is not closed".to_owned());
         }
         Ok(match sign.and_then(|(_, look)| look) {
+            None if sign.is_some_and(|(sign, _)| sign == b"?>") => Node::Atomic(Box::new(inner)),
             None => Node::Group(Box::new(inner), number),
             Some((true, negative)) => Node::Look(Look::Ahead { negative }, Box::new(inner)),
             Some((false, negative)) => {
@@ -225,7 +229,9 @@ impl Parser<'_> {
 
     fn repeat(&mut self, inner: Node, least: usize, most: Option<usize>) -> Node {
         let greedy = !self.reader.eat(b"?");
-        Node::Repeat { inner: Box::new(inner), least, most, greedy }
+        let atomic = greedy && self.reader.eat(b"+");
+        let repeat = Node::Repeat { inner: Box::new(inner), least, most, greedy };
+        if atomic { Node::Atomic(Box::new(repeat)) } else { repeat }
     }
 }
 
@@ -241,7 +247,7 @@ fn width(node: &Node) -> Option<(usize, usize)> {
         | Node::Word(_)
         | Node::Look(..) => (0, 0),
         Node::Back(..) => return None,
-        Node::Group(inner, _) => width(inner)?,
+        Node::Group(inner, _) | Node::Atomic(inner) => width(inner)?,
         Node::Concat(parts) => {
             let widths = parts.iter().map(width).collect::<Option<Vec<_>>>()?;
             widths.iter().fold((0, 0), |sum, width| (sum.0 + width.0, sum.1 + width.1))
