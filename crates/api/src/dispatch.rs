@@ -20,6 +20,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use ledger::BoundedStore;
 use observe::Time;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -164,6 +165,19 @@ impl Shared {
                 };
                 self.readers.read(read).await.map(reply)
             }
+            (Handle::Store(handle), Some(Recognised { who, .. })) => {
+                let known = Arc::clone(&self.known);
+                let store = known.store.clone();
+                let ask = move |store: &dyn BoundedStore| {
+                    let asked = Asked { known: &known, who: &who, query: &query, words: &words, body: &body };
+                    handle(&asked, store)
+                };
+                let answer = match store {
+                    Some(elsewhere) => elsewhere.ask(ask).await,
+                    None => self.readers.read(move |reader| ask(reader)).await,
+                };
+                answer.map(reply)
+            }
             (Handle::Aside(handle), Some(Recognised { who, .. })) => {
                 let known = Arc::clone(&self.known);
                 let work = move || {
@@ -172,7 +186,9 @@ impl Shared {
                 aside(work).await.map(reply)
             }
             // Routes that name no role are those above; without one, nobody is let in.
-            (Handle::Ledger(_) | Handle::Aside(_) | Handle::Stream, _) => Err(unauthorised("log in first")),
+            (Handle::Ledger(_) | Handle::Store(_) | Handle::Aside(_) | Handle::Stream, _) => {
+                Err(unauthorised("log in first"))
+            }
         }
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod records;
 pub(crate) mod sums;
 pub(crate) mod usage;
 
+use crate::elsewhere::Elsewhere;
 use crate::graph_names::Providers;
 use crate::groups::Kept;
 use crate::problem::Problem;
@@ -20,7 +21,7 @@ use crate::who::Who;
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use incident::{Case, State, View};
-use ledger::{EntryFilter, Reader, Span};
+use ledger::{BoundedStore, EntryFilter, Reader, Span};
 use observe::Time;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,6 +41,8 @@ pub(crate) struct Known {
     pub(crate) document: Bytes,
     /// What is open, and when that was counted.
     pub(crate) open: Mutex<Option<(Time, Open)>>,
+    /// What is asked instead of the ledger's file where [`BoundedStore`] is enough.
+    pub(crate) store: Option<Elsewhere>,
     pub(crate) hub: Option<Arc<dyn Hub>>,
     /// What the hub said last, and when.
     pub(crate) fleet: Mutex<Option<(Time, Result<Fleet, String>)>>,
@@ -128,9 +131,9 @@ pub(crate) fn json(answer: &impl Serialize) -> Result<Reply, Problem> {
     })
 }
 
-/// What is not in the ledger.
-pub(crate) fn lost(reader: &Reader) -> Result<u64, Problem> {
-    Ok(reader.lost()?.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(*count)))
+/// What is not in the ledger, or in the store.
+pub(crate) fn lost(store: &dyn BoundedStore) -> Result<u64, Problem> {
+    Ok(store.missing()?)
 }
 
 impl From<NotDone> for Problem {

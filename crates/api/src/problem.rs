@@ -75,6 +75,9 @@ impl From<LedgerError> for Problem {
                 "the ledger took too long to answer this: ask for a shorter time (since, until), or for fewer things",
             );
         }
+        if matches!(error, LedgerError::Several { .. }) {
+            return Self::new(StatusCode::CONFLICT, error.to_string());
+        }
         if matches!(error, LedgerError::OtherMark) {
             return Self::bad(format!("before: {error}"));
         }

@@ -50,7 +50,7 @@ impl Readers {
         self: &Arc<Self>,
         read: impl FnOnce(&Reader) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let permit = self.wait().await?;
+        let permit = wait(&self.room, "the ledger").await?;
         let (readers, runtime) = (Arc::clone(self), tokio::runtime::Handle::current());
         let work = move || {
             let _permit = permit;
@@ -74,12 +74,6 @@ impl Readers {
         joined(tokio::task::spawn_blocking(work).await)
     }
 
-    async fn wait(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let busy = || Problem::unavailable("too many requests read the ledger at the moment");
-        let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.room).acquire_owned()).await;
-        permit.map_err(|_| busy())?.map_err(|_| busy())
-    }
-
     fn take(&self) -> Result<Held, Problem> {
         let found = fs::metadata(&self.path).map_err(|error| {
             Problem::unavailable(format!("the ledger {} cannot be read: {error}", self.path.display()))
@@ -91,6 +85,16 @@ impl Readers {
             Some(_) | None => Ok(Held { reader: Reader::open(&self.path)?, file }),
         }
     }
+}
+
+/// One of the places of those who ask `what` at the same time.
+///
+/// # Errors
+/// None is left for too long.
+pub(crate) async fn wait(room: &Arc<Semaphore>, what: &str) -> Result<OwnedSemaphorePermit, Problem> {
+    let busy = || Problem::unavailable(format!("too many requests read {what} at the moment"));
+    let permit = tokio::time::timeout(PATIENCE, Arc::clone(room).acquire_owned()).await;
+    permit.map_err(|_| busy())?.map_err(|_| busy())
 }
 
 /// What a thread gave.

@@ -47,8 +47,10 @@ pub(crate) enum Answers {
 /// How it is answered.
 #[derive(Clone, Copy)]
 pub(crate) enum Handle {
-    /// By what the ledger has.
+    /// By what the ledger's file has, whatever else is asked.
     Ledger(fn(&Asked<'_>, &ledger::Reader) -> Result<Reply, Problem>),
+    /// By what the store has that is asked instead of the file, or by the file.
+    Store(fn(&Asked<'_>, &dyn ledger::BoundedStore) -> Result<Reply, Problem>),
     /// By whoever runs this, on a thread that may wait.
     Aside(fn(&Asked<'_>) -> Result<Reply, Problem>),
     /// With records as they come.
@@ -116,7 +118,7 @@ const AFTER: Parameter = Parameter {
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 pub(crate) fn routes() -> Vec<Route> {
     use Answers::{Json, Other};
-    use Handle::{Aside, Ledger};
+    use Handle::{Aside, Ledger, Store};
     let get = |path, about, parameters, answer, handle| Route {
         method: Method::GET,
         path,
@@ -189,7 +191,7 @@ pub(crate) fn routes() -> Vec<Route> {
                 ]
             },
             Json(SchemaGenerator::subschema_for::<List<Record>>),
-            Ledger(records::list),
+            Store(records::list),
         ),
         get(
             "/records/stream",
@@ -203,7 +205,7 @@ pub(crate) fn routes() -> Vec<Route> {
             "One of them, the rule that decided with its lines, the way through the tiers, and what belongs to the same connection",
             &[],
             Json(SchemaGenerator::subschema_for::<Why>),
-            Ledger(records::one),
+            Store(records::one),
         ),
         get(
             "/hints",
@@ -253,7 +255,7 @@ pub(crate) fn routes() -> Vec<Route> {
                 ]
             },
             Json(SchemaGenerator::subschema_for::<Edges>),
-            Ledger(sums::edges),
+            Store(sums::edges),
         ),
         get(
             "/graph",
@@ -312,7 +314,7 @@ pub(crate) fn routes() -> Vec<Route> {
                 ]
             },
             Json(SchemaGenerator::subschema_for::<List<SumAnswer>>),
-            Ledger(sums::top),
+            Store(sums::top),
         ),
         get(
             "/series",

@@ -4,6 +4,7 @@
 
 use crate::body::AnswerBody;
 use crate::dispatch::Shared;
+use crate::elsewhere::Elsewhere;
 use crate::graph_names::Providers;
 use crate::groups::Kept;
 use crate::handle::Known;
@@ -52,6 +53,8 @@ pub struct Config {
     pub authenticate: Arc<dyn Authenticate>,
     /// The ledger's file, which need not be there yet.
     pub ledger: PathBuf,
+    /// What has its entries, and is asked for records, edges and sums instead of the file.
+    pub store: Option<Elsewhere>,
     /// Whose hosts are whose.
     pub catalog: Catalog,
     /// Names that it may be asked by, besides addresses and `localhost`.
@@ -66,6 +69,7 @@ impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Config")
             .field("ledger", &self.ledger)
+            .field("store", &self.store)
             .field("hosts", &self.hosts)
             .finish_non_exhaustive()
     }
@@ -140,7 +144,7 @@ async fn answer(
 }
 
 fn shared(config: Config, newest: watch::Receiver<i64>) -> Shared {
-    let Config { live, actions, authenticate, ledger, catalog, hosts, assets, hub } = config;
+    let Config { live, actions, authenticate, ledger, store, catalog, hosts, assets, hub } = config;
     let document = serde_json::to_vec(&openapi::document()).unwrap_or_default();
     Shared {
         routes: routes(),
@@ -151,6 +155,7 @@ fn shared(config: Config, newest: watch::Receiver<i64>) -> Shared {
             groups: Kept::default(),
             document: document.into(),
             open: Mutex::default(),
+            store,
             hub,
             fleet: Mutex::default(),
         }),

@@ -2,6 +2,7 @@
 
 mod access;
 mod document;
+mod elsewhere;
 mod million;
 mod records;
 mod sample;

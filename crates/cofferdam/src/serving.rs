@@ -2,7 +2,8 @@
 //!
 //! Enters: an address, and what runs. Leaves: answers, on a thread of its own. Guarantees: nobody who enforces waits for it;
 //! at an address that others can reach it is not served in clear unless that is asked for; its token is in a file that only
-//! the user who started the process can read; whoever else is let in, an identity provider or the cluster's API server vouched for. Does not: keep a second view of anything: it asks the engine and the ledger.
+//! the user who started the process can read; whoever else is let in, an identity provider or the cluster's API server vouched for. Does
+//! not: keep a second view of anything: it asks the engine and the ledger, or the store that has the ledger's entries.
 
 mod act;
 mod budgets;
@@ -16,13 +17,14 @@ pub(crate) mod written;
 
 use crate::control;
 use crate::respond::Responder;
+use crate::store::ServeStoreArgs;
 use crate::up::cluster::Cluster;
 use crate::up::engine::Engine;
 use crate::up::journal::Journal;
 use crate::up::say::Say;
 use act::Acting;
 use anyhow::{Context, Result, bail};
-use api::{Actions, Asset, Config, Hub, Live, Token};
+use api::{Actions, Asset, Config, Elsewhere, Hub, Live, Token};
 use clap::Args;
 use controller::reviewer::Reviewer;
 use crds::Catalog;
@@ -79,6 +81,8 @@ pub(crate) struct ServeArgs {
     /// For whom such tokens must have been made [default: cofferdam-api]
     #[arg(long, value_name = "NAME", requires = "serve_kubernetes")]
     serve_audience: Option<String>,
+    #[command(flatten)]
+    store: ServeStoreArgs,
     #[command(flatten)]
     oidc: OidcArgs,
     /// Show the clusters and rollouts of the fleet whose hub this kubeconfig reaches, or `in-cluster`: that of this pod's own
@@ -142,6 +146,7 @@ impl ServeArgs {
             // Better now than when somebody asks.
             files.load()?;
         }
+        let store = self.store.elsewhere()?;
         let listener =
             TcpListener::bind(address).with_context(|| format!("--serve: listening at {address}"))?;
         listener.set_nonblocking(true).context("--serve: listening")?;
@@ -157,7 +162,19 @@ impl ServeArgs {
         let hub = self.serve_hub.clone();
         let oidc = self.oidc.oidc()?;
         let shows_token = in_lab || std::io::stdout().is_terminal();
-        Ok(Some(Door { listener, address, token, shows_token, file, hosts, files, cluster, oidc, hub }))
+        Ok(Some(Door {
+            listener,
+            address,
+            token,
+            shows_token,
+            file,
+            hosts,
+            files,
+            store,
+            cluster,
+            oidc,
+            hub,
+        }))
     }
 }
 
@@ -170,6 +187,7 @@ pub(crate) struct Door {
     file: PathBuf,
     hosts: Vec<String>,
     files: Option<Files>,
+    store: Option<Elsewhere>,
     cluster: Option<AtCluster>,
     oidc: Option<Oidc>,
     hub: Option<PathBuf>,
@@ -239,7 +257,8 @@ impl Door {
         seams: Seams,
         note: impl Fn(&str),
     ) -> Result<()> {
-        let Self { listener, address, token, shows_token, file, hosts, files, cluster, oidc, hub } = self;
+        let Self { listener, address, token, shows_token, file, hosts, files, store, cluster, oidc, hub } =
+            self;
         let hub = hub.map(|hub| hub_on(&runtime, &hub).context("--serve-hub")).transpose()?;
         let hub = hub.map(|hub| AtHub::new(runtime.handle().clone(), hub));
         let Seams { live, actions, ledger, catalog } = seams;
@@ -257,6 +276,7 @@ impl Door {
             actions,
             authenticate: Arc::new(Login::new(token, oidc, reviewer)),
             ledger: ledger.clone(),
+            store: store.clone(),
             catalog,
             hosts,
             assets: Box::new(page),
@@ -265,6 +285,9 @@ impl Door {
         serve(runtime, listener, config, files)?;
         note(&format!("console and API: {link}"));
         note(&format!("the token is kept in {}, the ledger in {}", file.display(), ledger.display()));
+        if let Some(store) = store {
+            note(&format!("records, edges and the largest are those of {}", store.name()));
+        }
         if let Some(audience) = audience {
             note(&format!(
                 "tokens of the cluster are taken, too: kubectl create token NAME --audience {audience}"

@@ -6,7 +6,7 @@ use ledger::{Entry, Kind, Ledger, Verdict};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::JoinHandle;
 
 fn cofferdam(folder: &Path, args: &[&str]) -> Output {
@@ -73,26 +73,30 @@ fn what_makes_no_sense_ends_before_anything_runs_and_says_what_to_write() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("letters, digits and _"));
 }
 
-/// Answers one request with a row; its port, and the head of the request.
-fn database(row: &'static str) -> (u16, JoinHandle<String>) {
+/// Answers a request with each row, one after the other; its port, and the heads of the requests.
+fn database(rows: &'static [&'static str]) -> (u16, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let answered = std::thread::spawn(move || {
-        let mut stream: TcpStream = listener.accept().expect("a connection").0;
-        let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
-        let (mut head, mut length) = (String::new(), 0);
-        while !head.ends_with("\r\n\r\n") {
-            let mut line = String::new();
-            assert!(reader.read_line(&mut line).expect("a line") > 0, "the request ends early");
-            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().expect("a number");
+        let mut heads = String::new();
+        for row in rows {
+            let mut stream: TcpStream = listener.accept().expect("a connection").0;
+            let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
+            let (mut head, mut length) = (String::new(), 0);
+            while !head.ends_with("\r\n\r\n") {
+                let mut line = String::new();
+                assert!(reader.read_line(&mut line).expect("a line") > 0, "the request ends early");
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().expect("a number");
+                }
+                head.push_str(&line);
             }
-            head.push_str(&line);
+            reader.read_exact(&mut vec![0; length]).expect("a body");
+            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{row}", row.len())
+                .expect("it is answered");
+            heads.push_str(&head);
         }
-        reader.read_exact(&mut vec![0; length]).expect("a body");
-        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{row}", row.len())
-            .expect("it is answered");
-        head
+        heads
     });
     (port, answered)
 }
@@ -105,15 +109,19 @@ fn a_database_is_asked_instead_of_the_ledger_by_who_a_file_says() {
     for (command, row, says) in [
         (
             &["ledger", "show", "--source", "x*"][..],
-            r#"["9","1700000000000000","dns","allow","n1","x\u001b[2J/Job/é","hub.example",0,0,"","name-allowed","3","0","0","","1"]"#,
+            &[
+                r#"["9","1700000000000000","dns","allow","n1","x\u001b[2J/Job/é","hub.example",0,0,"","name-allowed","3","0","0","","1"]"#,
+            ],
             "hub.example",
         ),
         (
             &["edges", "--source", "x*"],
-            r#"["x\u001b[2J/Job/é","hub.example",443,6,"1700000000000000","1700000000000001","3","0","10","20","r","17","18"]"#,
+            &[
+                r#"["x\u001b[2J/Job/é","hub.example",443,6,"1700000000000000","1700000000000001","3","0","10","20","r","17","18"]"#,
+            ],
             "hub.example",
         ),
-        (&["top", "--since", "1d"], r#"["x\u001b[2J/Job/é","3","0","10","20"]"#, "bytes_received\":20"),
+        (&["top", "--since", "1d"], &[r#"["x\u001b[2J/Job/é","3","0","10","20"]"#], "bytes_received\":20"),
     ] {
         let (port, answered) = database(row);
         let url = format!("clickhouse+http://127.0.0.1:{port}/security");
@@ -137,9 +145,74 @@ fn a_database_is_asked_instead_of_the_ledger_by_who_a_file_says() {
         (&["top", "--store", url], "connecting to 127.0.0.1:1"),
         (&["ledger", "verify", "--store", url], "unexpected argument '--store'"),
         (&["hunt", "x.example", "--store", url], "unexpected argument '--store'"),
+        (&["up", "-f", ".", "--serve-store", url], "--serve <ADDRESS>"),
+        (
+            &["up", "-f", ".", "--serve", "127.0.0.1:0", "--serve-store", "https://x/"],
+            "only ClickHouse can be asked",
+        ),
+        (&["up", "-f", ".", "--serve", "127.0.0.1:0", "--serve-store-ca", "none"], "--serve-store <URL>"),
     ] {
         let output = cofferdam(folder.path(), args);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && stderr.contains(says), "{args:?}: {stderr}");
     }
+}
+
+/// A program that is ended with this.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_api_answers_by_the_database_that_is_named_and_by_nothing_else_where_that_is_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("headers"), "X-ClickHouse-Key: geheim\n").expect("it is written");
+    let (port, answered) = database(&[
+        r#"["ai/Job/train","hub.example",443,6,"1700000000000000","1700000000000001","3","0","10","20","r","17","18"]"#,
+        r#"["7"]"#,
+    ]);
+    let url = format!("clickhouse+http://127.0.0.1:{port}/security");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+        .current_dir(folder.path())
+        .args(["collector", "--ledger", "all.db", "--certificates", "none", "--listen", "127.0.0.1:0"])
+        .args(["--serve", "127.0.0.1:0", "--serve-store", &url, "--serve-store-headers", "headers"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("cofferdam runs");
+    let said = BufReader::new(child.stdout.take().expect("it says something")).lines();
+    let _running = Running(child);
+    let mut said = said.map_while(Result::ok);
+    let api =
+        said.find_map(|line| Some(line.split_once("console and API: ")?.1.trim_end_matches('/').to_owned()));
+    let api = api.expect("it serves");
+    assert!(said.any(|line| line == format!("records, edges and the largest are those of {url}")));
+    let ask = |command: &[&str]| {
+        let output = cofferdam(folder.path(), &[command, &["--api", &api, "--token", "all.token"]].concat());
+        let [out, error] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        (output.status.success(), out, error)
+    };
+    let (is_done, out, error) = ask(&["edges", "-o", "jsonl"]);
+    assert!(is_done && out.contains("hub.example"), "{out}{error}");
+    let heads = answered.join().expect("it was asked").to_lowercase();
+    for part in ["x-clickhouse-key: geheim", "&max_execution_time=10&max_memory_usage=2147483648&"] {
+        assert_eq!(heads.matches(part).count(), 2, "{heads}");
+    }
+    // Nobody listens there any more.
+    for command in [&["edges"][..], &["top"], &["ledger", "show"], &["dns"], &["calls"], &["findings"]] {
+        let (is_done, out, error) = ask(command);
+        assert!(
+            !is_done && error.contains("503") && error.contains(&format!("connecting to 127.0.0.1:{port}")),
+            "{command:?}: {out}{error}"
+        );
+    }
+    let (_, out, error) = ask(&["status"]);
+    assert!(out.contains(&format!("are those of {url}")), "{out}{error}");
+    let (is_done, out, error) = ask(&["incident", "list"]);
+    assert!(is_done, "{out}{error}");
 }

@@ -31,7 +31,12 @@ impl Live for Nothing {
             generation: 7,
             enforcement: "collector".to_owned(),
             degraded: Vec::new(),
-            ledger: LedgerStatus { path: "ledger.db".to_owned(), written: 9, lost: 0, problem: None },
+            ledger: LedgerStatus {
+                path: "ledger.db".to_owned(),
+                written: 9,
+                lost: 0,
+                ..LedgerStatus::default()
+            },
             sensors: vec![Sensor {
                 name: "n2".to_owned(),
                 role: "sender".to_owned(),
@@ -109,6 +114,7 @@ pub(crate) fn config(ledger: PathBuf) -> api::Config {
         actions: Arc::new(Nothing),
         authenticate: Arc::new(Nothing),
         ledger,
+        store: None,
         catalog: crds::Catalog::built_in(),
         hosts: Vec::new(),
         hub: None,

@@ -3,7 +3,7 @@
 //! What an answer means: 2xx, it is taken; of OTLP some of it may not be, and is not sent again. 400, 413, 415 and 422: it will
 //! never be, and smaller parts are tried, to find what of it. Everything else is tried again later: also 401, 403 and 404, for a
 //! token or a path can be put right, and until then the ledger keeps what waits. Redirects are not followed.
-//! Whoever asks something instead gets the whole answer of a 2xx, or an error.
+//! Whoever asks something instead gets the lines of the answer of a 2xx, until they have enough of it, or an error.
 
 use crate::clickhouse;
 use crate::format::media_type;
@@ -14,8 +14,8 @@ use crate::target::{Format, Host};
 use feed::tls::COLLECTOR;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Bytes, Incoming};
+use http_body_util::{BodyExt, Collected, Full, Limited};
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
@@ -26,6 +26,7 @@ use ledger::Receipt;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -35,7 +36,7 @@ use tokio_rustls::TlsConnector;
 
 /// How long connecting and one request may take.
 const CONNECT: Duration = Duration::from_secs(10);
-const WHOLE: Duration = Duration::from_secs(60);
+pub(crate) const WHOLE: Duration = Duration::from_secs(60);
 /// Bytes of an answer that are read.
 const ANSWER: usize = 65_536;
 /// Bytes of it that are told.
@@ -118,8 +119,15 @@ impl Http {
         }
     }
 
-    /// Asks something at a path, and gives the whole of an answer that has at most so many bytes; or says why there is none.
-    pub(crate) async fn ask(&self, path: &str, question: &[u8], most: usize) -> Result<Bytes, String> {
+    /// Asks something at a path, and shows the lines of the answer, which must come within `patience`, until `see` ends it. Of an answer
+    /// that is longer than `most` bytes, or ends early, some lines may have been shown before the error.
+    pub(crate) async fn ask(
+        &self,
+        path: &str,
+        question: &[u8],
+        (most, patience): (usize, Duration),
+        see: impl FnMut(&[u8]) -> Result<ControlFlow<()>, String>,
+    ) -> Result<(), String> {
         let asking = async {
             let request = self.request(path, question)?;
             let mut open = self.connect().await?;
@@ -130,18 +138,10 @@ impl Http {
                 let says = Limited::new(body, ANSWER).collect().await.map(Collected::to_bytes);
                 return Err(format!("{}{}", head.status, told(&says.unwrap_or_default())));
             }
-            let long = || format!("its answer has more than {most} bytes: ask for less at once");
-            if body.size_hint().lower() > most as u64 {
-                return Err(long());
-            }
-            let read = Limited::new(body, most).collect().await;
-            read.map(Collected::to_bytes).map_err(|error| match error.is::<LengthLimitError>() {
-                true => long(),
-                false => format!("its answer ended early: {error}"),
-            })
+            each_line(body, most, see).await
         };
-        let late = |_| format!("no answer within {} s", WHOLE.as_secs());
-        tokio::time::timeout(WHOLE, asking).await.map_err(late)?
+        let late = |_| format!("no answer within {} s", patience.as_secs());
+        tokio::time::timeout(patience, asking).await.map_err(late)?
     }
 
     fn request(&self, path: &str, body: &[u8]) -> Result<Request<Full<Bytes>>, String> {
@@ -235,6 +235,38 @@ impl Http {
             }
         }
     }
+}
+
+/// Shows the lines of an answer, without their ends. What has no end is shown as a line, too: whoever reads it finds out.
+async fn each_line(
+    mut body: Incoming,
+    most: usize,
+    mut see: impl FnMut(&[u8]) -> Result<ControlFlow<()>, String>,
+) -> Result<(), String> {
+    let (mut begun, mut read) = (Vec::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| format!("its answer ended early: {error}"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        read = read.saturating_add(data.len());
+        if read > most {
+            return Err(format!("its answer has more than {most} bytes: ask for less at once"));
+        }
+        let mut parts = data.split(|byte| *byte == b'\n').peekable();
+        while let Some(part) = parts.next() {
+            begun.extend_from_slice(part);
+            if parts.peek().is_none() {
+                break;
+            }
+            if see(&begun)?.is_break() {
+                return Ok(());
+            }
+            begun.clear();
+        }
+    }
+    if !begun.is_empty() {
+        let _end = see(&begun)?;
+    }
+    Ok(())
 }
 
 async fn spoken(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Open, String> {

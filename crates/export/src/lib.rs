@@ -30,7 +30,7 @@ mod syslog;
 mod target;
 mod worker;
 
-pub use ask::ClickHouse;
+pub use ask::{ClickHouse, Limits};
 pub use clickhouse::clickhouse_ddl;
 pub use error::ExportError;
 pub use format::line;

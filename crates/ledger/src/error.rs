@@ -65,6 +65,17 @@ pub enum LedgerError {
         /// What it says, or what is wrong with its answer.
         why: String,
     },
+    /// A store that is no file has entries of several ledgers, which are in no order.
+    #[error(
+        "{store}: what is asked for are entries of {ledgers} ledgers, and their numbers, by which they are in order, are each ledger's \
+         own: ask for one node's, or have only the cluster's collector export to this database"
+    )]
+    Several {
+        /// Which, without anything secret.
+        store: String,
+        /// Of how many ledgers.
+        ledgers: u64,
+    },
 }
 
 impl LedgerError {

@@ -47,6 +47,6 @@ pub use query::{
 };
 pub use retention::Retention;
 pub use search::{Column, Match};
-pub use store::Store;
+pub use store::{BoundedStore, Store};
 pub use sums::{Call, Field, Interrupter, Met, Pair, Point, RuleSum, SeriesBy, Span};
 pub use write::{Ledger, Notice};

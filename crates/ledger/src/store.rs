@@ -36,6 +36,28 @@ pub trait Store {
     fn top(&self, by: TopBy, measure: Measure, since: u64, most: usize) -> Result<Vec<Sum>, LedgerError>;
 }
 
+/// A store that answers whoever asks over a network: what one answer holds at once is bounded.
+pub trait BoundedStore: Store {
+    /// [`Store::entries`], of which no more come once they have so many bytes; and whether that was why it ended. At least one comes
+    /// where there is one.
+    ///
+    /// # Errors
+    /// As [`Store::entries`].
+    fn page(&self, filter: &EntryFilter, bytes: usize) -> Result<(Vec<Stored>, bool), LedgerError>;
+
+    /// [`Store::edge_page`], and no more once they have so many bytes.
+    ///
+    /// # Errors
+    /// As [`Store::edge_page`].
+    fn edge_page_within(&self, filter: &EdgeFilter, bytes: usize) -> Result<EdgePage, LedgerError>;
+
+    /// How many entries are known not to be in it.
+    ///
+    /// # Errors
+    /// As [`Store::entries`].
+    fn missing(&self) -> Result<u64, LedgerError>;
+}
+
 impl Store for Reader {
     fn entries(&self, filter: &EntryFilter) -> Result<Vec<Stored>, LedgerError> {
         Self::entries(self, filter)
@@ -47,5 +69,19 @@ impl Store for Reader {
 
     fn top(&self, by: TopBy, measure: Measure, since: u64, most: usize) -> Result<Vec<Sum>, LedgerError> {
         Self::top(self, by, measure, since, most)
+    }
+}
+
+impl BoundedStore for Reader {
+    fn page(&self, filter: &EntryFilter, bytes: usize) -> Result<(Vec<Stored>, bool), LedgerError> {
+        Self::page(self, filter, bytes)
+    }
+
+    fn edge_page_within(&self, filter: &EdgeFilter, bytes: usize) -> Result<EdgePage, LedgerError> {
+        Self::edge_page_within(self, filter, bytes)
+    }
+
+    fn missing(&self) -> Result<u64, LedgerError> {
+        Ok(self.lost()?.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(*count)))
     }
 }

@@ -90,6 +90,14 @@ export function Sensors() {
               <dt>lost</dt>
               <dd className={ledger.lost > 0 ? "text-deny" : ""}>{count(ledger.lost)}</dd>
             </div>
+            {ledger.store && (
+              <div>
+                <dt>asked for records and edges</dt>
+                <dd>
+                  <Name text={ledger.store} wrap />
+                </dd>
+              </div>
+            )}
             {ledger.problem && (
               <div>
                 <dt>problem</dt>

@@ -25,6 +25,7 @@ pub(crate) fn status(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Proble
     let mut status = asked.known.live.status();
     // What an earlier process lost is not in the ledger either.
     status.ledger.lost = status.ledger.lost.max(lost(reader)?);
+    status.ledger.store = asked.known.store.as_ref().map(|store| store.name().to_owned());
     let open = asked.known.open(reader, asked.query.now())?;
     (status.counts.incidents_open, status.counts.findings) = (open.incidents, open.findings);
     json(&status)

@@ -6,7 +6,7 @@ use crate::query::Query;
 use crate::shape::List;
 use crate::shape::records::{Nearest, Record, Why};
 use ledger::query::TEXTS;
-use ledger::{Column, Entry, EntryFilter, Kind, Match, Reader, Stored, Verdict};
+use ledger::{BoundedStore, Column, Entry, EntryFilter, Kind, Match, Stored, Verdict};
 use serde_json::Value;
 
 /// How far from it what is joined may be, in microseconds.
@@ -15,13 +15,13 @@ const CLOSE: u64 = 60_000_000;
 const JOINED: usize = 100;
 
 /// `GET /records`.
-pub(crate) fn list(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
+pub(crate) fn list(asked: &Asked<'_>, store: &dyn BoundedStore) -> Result<Reply, Problem> {
     let limit = asked.query.limit(100);
     let filter =
         EntryFilter { before: asked.query.number("before"), limit: Some(limit), ..filter(asked.query)? };
-    let (found, is_cut) = reader.page(&filter, TEXTS)?;
+    let (found, is_cut) = store.page(&filter, TEXTS)?;
     let next = if found.len() < limit && !is_cut { None } else { found.last().map(|it| it.id) };
-    json(&List { items: found.iter().map(Record::from).collect(), next, lost: lost(reader)? })
+    json(&List { items: found.iter().map(Record::from).collect(), next, lost: lost(store)? })
 }
 
 /// The filter that a query means.
@@ -63,11 +63,12 @@ fn verdict(name: &str) -> Option<Verdict> {
 }
 
 /// `GET /records/{number}`.
-pub(crate) fn one(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
+pub(crate) fn one(asked: &Asked<'_>, store: &dyn BoundedStore) -> Result<Reply, Problem> {
     let number = asked.word(0).parse::<i64>().ok().filter(|number| *number > 0 && *number < i64::MAX);
     let number = number.ok_or_else(|| Problem::bad("the number of a record is a whole number from 1"))?;
-    let filter = EntryFilter { before: Some(number + 1), limit: Some(1), ..EntryFilter::default() };
-    let found = reader.entries(&filter)?.into_iter().find(|it| it.id == number);
+    let (after, before) = (Some(number - 1), Some(number + 1));
+    let filter = EntryFilter { after, before, limit: Some(1), ..EntryFilter::default() };
+    let found = store.entries(&filter)?.into_iter().find(|it| it.id == number);
     let found = found.ok_or_else(|| {
         Problem::not_found(format!(
             "record {number} is not in the ledger: it was forgotten, or is not there yet"
@@ -81,11 +82,11 @@ pub(crate) fn one(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> 
     for near in nearest.iter_mut().chain(walk.iter_mut().filter_map(|walk| walk.nearest.as_mut())) {
         near.deciding = asked.known.live.deciding(&near.rule);
     }
-    json(&Why { joined: joined(reader, &found)?, deciding, nearest, walk, record })
+    json(&Why { joined: joined(store, &found)?, deciding, nearest, walk, record })
 }
 
 /// What belongs to the same connection: a question for the name before it, what the gateway and the API say of it, findings.
-fn joined(reader: &Reader, to: &Stored) -> Result<Vec<Record>, Problem> {
+fn joined(store: &dyn BoundedStore, to: &Stored) -> Result<Vec<Record>, Problem> {
     let Entry { time, source, destination, .. } = &to.entry;
     if source.is_empty() || destination.is_empty() {
         return Ok(Vec::new());
@@ -99,7 +100,7 @@ fn joined(reader: &Reader, to: &Stored) -> Result<Vec<Record>, Problem> {
         ..EntryFilter::default()
     };
     let is_joined = |it: &&Stored| it.id != to.id && is_same_connection(&it.entry, &to.entry);
-    let (found, _) = reader.page(&filter, TEXTS)?;
+    let (found, _) = store.page(&filter, TEXTS)?;
     Ok(found.iter().filter(is_joined).take(JOINED).map(Record::from).collect())
 }
 

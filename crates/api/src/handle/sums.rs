@@ -7,7 +7,9 @@ use crate::shape::records::{EdgeAnswer, Edges, Hint, Hints, OneSeries, Series, S
 use crate::shape::{List, Moment};
 use ledger::query::TEXTS;
 use ledger::write::OTHER;
-use ledger::{EdgeFilter, EdgePage, EntryFilter, Field, Measure, Point, Reader, SeriesBy, TopBy};
+use ledger::{
+    BoundedStore, EdgeFilter, EdgePage, EntryFilter, Field, Measure, Point, Reader, SeriesBy, TopBy,
+};
 use std::collections::BTreeMap;
 
 /// Values of one series, at most.
@@ -20,7 +22,7 @@ const SERIES: usize = 10;
 const MICROS: u64 = 1_000_000;
 
 /// `GET /edges`.
-pub(crate) fn edges(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
+pub(crate) fn edges(asked: &Asked<'_>, store: &dyn BoundedStore) -> Result<Reply, Problem> {
     let query = asked.query;
     let since = query.time("since");
     if query.flag("new") && since.is_none() {
@@ -41,13 +43,13 @@ pub(crate) fn edges(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem
         limit: Some(query.limit(1000)),
         ..EdgeFilter::default()
     };
-    let EdgePage { edges, next } = reader.edge_page_within(&asked_for, TEXTS)?;
+    let EdgePage { edges, next } = store.edge_page_within(&asked_for, TEXTS)?;
     let next = next.map(|mark| mark.to_string());
-    json(&Edges { items: edges.into_iter().map(EdgeAnswer::from).collect(), next, lost: lost(reader)? })
+    json(&Edges { items: edges.into_iter().map(EdgeAnswer::from).collect(), next, lost: lost(store)? })
 }
 
 /// `GET /top`.
-pub(crate) fn top(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
+pub(crate) fn top(asked: &Asked<'_>, store: &dyn BoundedStore) -> Result<Reply, Problem> {
     let by = match asked.query.text("by") {
         Some("destination") => TopBy::Destination,
         Some("rule") => TopBy::Rule,
@@ -59,8 +61,8 @@ pub(crate) fn top(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> 
         Some(_) | None => Measure::Bytes,
     };
     let since = asked.query.time("since").unwrap_or(0);
-    let found = reader.top(by, measure, since, asked.query.limit(20))?;
-    json(&List { items: found.into_iter().map(SumAnswer::from).collect(), next: None, lost: lost(reader)? })
+    let found = store.top(by, measure, since, asked.query.limit(20))?;
+    json(&List { items: found.into_iter().map(SumAnswer::from).collect(), next: None, lost: lost(store)? })
 }
 
 /// `GET /hints`.

@@ -181,7 +181,12 @@ impl Live for SampleLive {
             generation: 7,
             enforcement: "lab".into(),
             degraded: vec!["the DNS proxy of node n1 was started 2 times".into()],
-            ledger: LedgerStatus { path: self.path.clone(), written: 5000, lost: 3, problem: None },
+            ledger: LedgerStatus {
+                path: self.path.clone(),
+                written: 5000,
+                lost: 3,
+                ..LedgerStatus::default()
+            },
             sensors: vec![Sensor {
                 name: "n1".into(),
                 role: "kernel".into(),
@@ -456,6 +461,7 @@ pub(crate) fn config(
         actions,
         authenticate,
         ledger: path.to_owned(),
+        store: None,
         catalog: crds::Catalog::built_in(),
         hosts: vec!["console.example".to_owned()],
         hub: Some(Arc::new(SampleHub::default())),

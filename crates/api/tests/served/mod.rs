@@ -9,7 +9,7 @@
 )]
 
 use crate::sample::{self, SampleActions};
-use api::{Authenticate, NotRecognised, Recognition, Role, Who};
+use api::{Authenticate, Elsewhere, NotRecognised, Recognition, Role, Who};
 use ledger::Ledger;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -83,19 +83,28 @@ pub(crate) fn serve() -> Served {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     let ledger = sample::ledger(&path, ENTRIES, END);
-    over(path, ledger, folder)
+    over((path, ledger), folder, None)
+}
+
+/// The same, with a store that is asked instead of the file.
+pub(crate) fn serve_asking(store: Elsewhere) -> Served {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let ledger = sample::ledger(&path, ENTRIES, END);
+    over((path, ledger), folder, Some(store))
 }
 
 /// A server over a ledger that is there already.
 pub(crate) fn serve_from(path: &Path) -> Served {
     let (ledger, _) = Ledger::open(path).unwrap();
-    over(path.to_owned(), ledger, tempfile::tempdir().unwrap())
+    over((path.to_owned(), ledger), tempfile::tempdir().unwrap(), None)
 }
 
-fn over(path: PathBuf, ledger: Ledger, folder: tempfile::TempDir) -> Served {
+fn over((path, ledger): (PathBuf, Ledger), folder: tempfile::TempDir, store: Option<Elsewhere>) -> Served {
     let actions = Arc::new(SampleActions::default());
     let roles = Arc::new(Roles::default());
     let config = sample::config(&path, Arc::clone(&actions), Arc::<Roles>::clone(&roles));
+    let config = api::Config { store, ..config };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();

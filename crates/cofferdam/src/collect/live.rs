@@ -86,6 +86,7 @@ impl Live for Teller {
                 written: ledger.written,
                 lost: ledger.lost,
                 problem: ledger.problem,
+                store: None,
             },
             sensors: self.sensors(),
             counts: Counts { records, denied: self.0.store.standing().denied, ..Counts::default() },

@@ -76,6 +76,7 @@ impl Live for Teller {
             written: ledger.written,
             lost: ledger.lost,
             problem: ledger.problem,
+            store: None,
         });
         Told {
             version: status.version.clone(),

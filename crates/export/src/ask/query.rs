@@ -125,6 +125,16 @@ impl Query {
         query
     }
 
+    /// Column: of how many entries it was said that they were forgotten before they could be sent. What was said twice counts once.
+    pub(super) fn missing(database: &str) -> Self {
+        let text = format!(
+            "SELECT toUInt64(least(sum(toUInt128(records)), toUInt128({most}))) FROM (SELECT max(count) AS records FROM \
+             {database}.{TABLE} WHERE kind = 'lost' GROUP BY ledger, id)",
+            most = u64::MAX
+        );
+        Self { text, ..Self::default() }
+    }
+
     /// The text, which has nothing of what somebody asked for.
     pub(super) fn text(&self) -> String {
         format!("{} FORMAT JSONCompactEachRow", self.text)

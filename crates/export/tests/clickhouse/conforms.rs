@@ -3,14 +3,17 @@
 use super::super::stub::{Collector, answer};
 use super::super::{START, World};
 use super::{HOSTILE, engine, send};
-use export::{ClickHouse, Settings, Target, once};
+use export::{ClickHouse, Limits, Settings, Target, once};
 use ledger::{
-    Column, Edge, EdgeFilter, Entry, EntryFilter, Kind, Match, Measure, Order, Reader, Store, Stored, TopBy,
-    Verdict,
+    BoundedStore, Column, Edge, EdgeFilter, Entry, EntryFilter, Kind, Match, Measure, Order, Reader, Store,
+    Stored, TopBy, Verdict,
 };
 use std::cmp::Reverse;
+use std::net::TcpListener;
+use std::time::Duration;
 
 const SECOND: u64 = 1_000_000;
+const START_SECONDS: u64 = START / SECOND;
 /// How long connections are summed up in one entry.
 const WINDOW: u64 = 15 * SECOND;
 /// Names that would end, or begin, something else than a text.
@@ -166,7 +169,25 @@ fn pages(store: &dyn Store, order: Order) -> Vec<Stored> {
     }
 }
 
-fn same_entries(ledger: &Reader, other: &dyn Store) {
+/// The same by how many bytes there is room for: each page has an entry, and says whether it ended for that.
+fn narrow_pages(store: &dyn BoundedStore, order: Order) -> Vec<Stored> {
+    let (mut all, mut cut): (Vec<Stored>, u32) = (Vec::new(), 0);
+    loop {
+        let end = all.last().map(|it| it.id);
+        let (before, after) = if order == Order::NewestFirst { (end, None) } else { (None, end) };
+        let (page, is_cut) =
+            store.page(&EntryFilter { before, after, order, ..EntryFilter::default() }, 10_000).unwrap();
+        assert!(page.len() < 200 && !(is_cut && page.is_empty()), "{} entries, {is_cut}", page.len());
+        all.extend(page);
+        cut += u32::from(is_cut);
+        if !is_cut {
+            assert!(cut > 1, "{cut}");
+            return all;
+        }
+    }
+}
+
+fn same_entries(ledger: &Reader, other: &dyn BoundedStore) {
     let all = Store::entries(ledger, &EntryFilter::default()).unwrap();
     assert_eq!(other.entries(&EntryFilter::default()).unwrap(), all);
     for filter in some() {
@@ -181,7 +202,11 @@ fn same_entries(ledger: &Reader, other: &dyn Store) {
     for order in [Order::NewestFirst, Order::OldestFirst] {
         let paged = pages(other, order);
         assert_eq!((&paged, paged.len()), (&pages(ledger, order), all.len()));
+        for store in [ledger as &dyn BoundedStore, other] {
+            assert_eq!(narrow_pages(store, order), paged);
+        }
     }
+    assert_eq!((BoundedStore::missing(ledger).unwrap(), other.missing().unwrap()), (0, 0));
 }
 
 /// Edges in one order where the stores may differ, and as last seen when the sum began that they were last seen in.
@@ -200,7 +225,7 @@ fn comparable(mut edges: Vec<Edge>, sums: &[u64]) -> Vec<Edge> {
     edges
 }
 
-fn same_edges(ledger: &Reader, other: &dyn Store, grown: u64) {
+fn same_edges(ledger: &Reader, other: &dyn BoundedStore, grown: u64) {
     let all = EdgeFilter::default();
     let of = |column, wanted: &str| EdgeFilter {
         texts: vec![(column, Match::wanted(wanted))],
@@ -235,22 +260,28 @@ fn same_edges(ledger: &Reader, other: &dyn Store, grown: u64) {
             "{filter:?}"
         );
     }
-    let whole = other.edges(&all).unwrap();
-    let (mut paged, mut pages) = (Vec::new(), 0);
-    let mut after = None;
-    loop {
-        let page = other.edge_page(&EdgeFilter { after, limit: Some(10), ..all.clone() }).unwrap();
-        paged.extend(page.edges);
-        pages += 1;
-        after = page.next;
-        if after.is_none() {
-            break;
+    let file: &dyn BoundedStore = ledger;
+    for store in [file, other] {
+        let whole = store.edges(&all).unwrap();
+        // By how many are asked for, and by how many bytes there is room for.
+        for (limit, bytes) in [(Some(10), usize::MAX), (None, 2000)] {
+            let (mut paged, mut pages) = (Vec::new(), 0);
+            let mut after = None;
+            loop {
+                let page =
+                    store.edge_page_within(&EdgeFilter { after, limit, ..all.clone() }, bytes).unwrap();
+                paged.extend(page.edges);
+                pages += 1;
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert!(pages > 2, "{pages}");
+            assert_eq!(paged, whole);
         }
     }
-    assert!(pages > 2, "{pages}");
-    assert_eq!(paged, whole);
     let first = EdgeFilter { limit: Some(1), ..all.clone() };
-    let file: &dyn Store = ledger;
     for (one, next) in [(other, file), (file, other)] {
         let after = one.edge_page(&first).unwrap().next;
         let refused = next.edge_page(&EdgeFilter { after, ..all.clone() }).unwrap_err();
@@ -278,7 +309,7 @@ fn same_sums(ledger: &Reader, other: &dyn Store) {
 fn clickhouse_gives_the_answers_of_the_ledger_whose_entries_it_has() {
     let mut world = World::new();
     let folder = world.folder.path().to_owned();
-    let Some((_engine, url)) = engine(&folder) else {
+    let Some((engine, url)) = engine(&folder) else {
         eprintln!("NOT RUN: no Python with chDB; scripts/test makes one in target/test-chdb");
         return;
     };
@@ -297,7 +328,8 @@ fn clickhouse_gives_the_answers_of_the_ledger_whose_entries_it_has() {
         world.ledger.append(&[sum]).unwrap();
     }
     let target: Target = url.parse().unwrap();
-    let clickhouse = ClickHouse::new(&target, &Settings::default()).unwrap();
+    let unlimited = ClickHouse::new(&target, &Settings::default()).unwrap();
+    let clickhouse = ClickHouse::new(&target, &Settings::default()).unwrap().limited(Limits::default());
     assert_eq!(
         (
             clickhouse.entries(&EntryFilter::default()).unwrap(),
@@ -310,6 +342,7 @@ fn clickhouse_gives_the_answers_of_the_ledger_whose_entries_it_has() {
     same_entries(&ledger, &clickhouse);
     same_edges(&ledger, &clickhouse, grown);
     same_sums(&ledger, &clickhouse);
+    same_entries(&ledger, &unlimited);
     // In other batches: rows that are there twice.
     once(&ledger, 150, &target, &Settings::default()).unwrap();
     same_entries(&ledger, &clickhouse);
@@ -321,6 +354,108 @@ fn clickhouse_gives_the_answers_of_the_ledger_whose_entries_it_has() {
     assert!(refused.to_string().contains("entries of 2 ledgers"), "{refused}");
     let one = text(Column::Reason, Match::Is("name-allowed".into()));
     assert_eq!(clickhouse.entries(&one).unwrap(), Store::entries(&ledger, &one).unwrap());
+
+    // What was forgotten before it was sent, of two ledgers; one said so twice.
+    for (id, time, ledger, records) in
+        [("lost-9-4", 1, "a", 4), ("lost-9-4", 2, "a", 4), ("lost-9-4", 3, "b", 3)]
+    {
+        engine.ask(&format!(
+            "INSERT INTO security.cofferdam_records (id, number, time, kind, count, ledger) VALUES ('{id}', 9, \
+             toDateTime64({START_SECONDS} + {time}, 6, 'UTC'), 'lost', {records}, '{ledger}')"
+        ));
+    }
+    assert_eq!((clickhouse.missing().unwrap(), unlimited.missing().unwrap()), (7, 7));
+}
+
+#[test]
+fn a_question_that_takes_more_than_it_may_is_an_error_and_never_a_shorter_answer() {
+    let mut world = World::new();
+    let folder = world.folder.path().to_owned();
+    let Some((engine, url)) = engine(&folder) else {
+        eprintln!("NOT RUN: no Python with chDB; scripts/test makes one in target/test-chdb");
+        return;
+    };
+    world.ledger.append(&recorded()).unwrap();
+    send(&world, &url, &Settings::default(), 300);
+    let target: Target = url.parse().unwrap();
+    let all = EntryFilter::default();
+    let of = |limits| ClickHouse::new(&target, &Settings::default()).unwrap().limited(limits);
+    let little = of(Limits { memory: 1000, ..Limits::default() });
+    let edges = little.edge_page_within(&EdgeFilter::default(), usize::MAX).map(|_| ());
+    let top = little.top(TopBy::Source, Measure::Bytes, 0, 10).map(|_| ());
+    for refused in [little.entries(&all).map(|_| ()), edges, top] {
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("Code: 241.") && error.contains("emory limit"), "{error}");
+    }
+    // A server whose profile has less given instead of an error.
+    engine.ask("SET max_result_rows = 7, max_block_size = 2, result_overflow_mode = 'break'");
+    let error = of(Limits::default()).entries(&all).unwrap_err().to_string();
+    assert!(error.contains("Code: 396."), "{error}");
+    // One that lets nobody set anything.
+    engine.ask("SET max_result_rows = 0");
+    engine.ask("SET readonly = 1");
+    let error = of(Limits::default()).entries(&all).unwrap_err().to_string();
+    assert!(error.contains("Code: 164.") && error.contains("readonly = 2"), "{error}");
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_not_waited_for_longer_than_a_question_may_take() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("clickhouse+http://{}/security", silent.local_addr().unwrap());
+    let limits = Limits { time: Duration::from_secs(1), ..Limits::default() };
+    let asked = ClickHouse::new(&Target::store(&url).unwrap(), &Settings::default()).unwrap().limited(limits);
+    let error = asked.entries(&EntryFilter::default()).unwrap_err().to_string();
+    assert!(error.contains("looking for entries: no answer within 3 s"), "{error}");
+}
+
+#[test]
+fn limits_are_sent_with_each_question_and_nothing_is_where_there_are_none() {
+    let collector = Collector::start(&[answer("200 OK", "", ""), answer("200 OK", "", "[0]\n")]);
+    let target = Target::store(&collector.url("clickhouse+", "/security")).unwrap();
+    let unlimited = ClickHouse::new(&target, &Settings::default()).unwrap();
+    assert_eq!(unlimited.entries(&EntryFilter::default()).unwrap(), []);
+    let limited = unlimited.limited(Limits { time: Duration::from_secs(7), memory: 9 << 20 });
+    assert_eq!(limited.missing().unwrap(), 0);
+    let asked = collector.asked();
+    let [before, after] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!(before.path, "/?wait_end_of_query=1");
+    for setting in [
+        "max_execution_time=7",
+        "max_memory_usage=9437184",
+        "timeout_overflow_mode=throw",
+        "result_overflow_mode=throw",
+    ] {
+        assert!(after.path.split('&').any(|part| part == setting), "{}: {setting}", after.path);
+    }
+}
+
+#[test]
+fn a_page_ends_where_there_is_no_more_room_and_the_rest_is_not_read() {
+    let row = |number: u32| {
+        format!("[{number},\"1\",\"flow\",\"deny\",\"n\",\"s\",\"d\",443,6,\"\",\"\",\"1\",2,3,\"\",1]\n")
+    };
+    let rows: String = (1..=9).rev().map(row).collect();
+    let cut = format!("{rows}[0,\"1\",\"fl");
+    // An answer that is longer than any may be, and breaks off.
+    let long = format!("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n{rows}");
+    for (answer, bytes, says) in [
+        (answer("200 OK", "", &rows), usize::MAX, Ok((9, false))),
+        (answer("200 OK", "", &rows), rows.len(), Ok((9, false))),
+        (answer("200 OK", "", &rows), 1, Ok((1, true))),
+        (answer("200 OK", "", &rows), 60, Ok((2, true))),
+        (long, 60, Ok((2, true))),
+        (answer("200 OK", "", &cut), 60, Ok((2, true))),
+        (answer("200 OK", "", &cut), usize::MAX, Err("no row")),
+    ] {
+        let collector = Collector::start(&[answer]);
+        let target = Target::store(&collector.url("clickhouse+", "/security")).unwrap();
+        let asked = ClickHouse::new(&target, &Settings::default()).unwrap();
+        match (asked.page(&EntryFilter::default(), bytes), says) {
+            (Ok((found, is_cut)), Ok(says)) => assert_eq!((found.len(), is_cut), says, "{bytes}"),
+            (Err(error), Err(says)) => assert!(error.to_string().contains(says), "{error}"),
+            (found, says) => panic!("{found:?}, and not {says:?}"),
+        }
+    }
 }
 
 #[test]
@@ -343,10 +478,7 @@ fn an_answer_that_is_none_is_an_error_and_never_a_shorter_answer() {
             answer("307 Temporary Redirect", "location: http://x.example/\r\n", ""),
             Err("307 Temporary Redirect"),
         ),
-        (
-            format!("HTTP/1.1 200 OK\r\ncontent-length: 67108865\r\n\r\n{}", "x".repeat(9)),
-            Err("more than 67108864 bytes"),
-        ),
+        (answer("200 OK", "", &"x".repeat((64 << 20) + 1)), Err("more than 67108864 bytes")),
         (String::new(), Err("connection lost")),
     ] {
         let collector = Collector::start(&[answer]);

@@ -1,7 +1,7 @@
 """ClickHouse's engine in one process (chDB), behind the part of its HTTP interface that exports use.
 
-Arguments: a folder. Prints its port. POST / has a statement, and may have values of its parameters; POST /?query=INSERT ... FORMAT
-...&setting=value has rows. Both may be packed with gzip.
+Arguments: a folder. Prints its port. POST / has a statement, and may have values of its parameters and settings; POST /?query=INSERT ...
+FORMAT ...&setting=value has rows. Both may be packed with gzip.
 """
 
 import gzip
@@ -12,6 +12,11 @@ from urllib.parse import parse_qsl, urlsplit
 from chdb import session
 
 ENGINE = session.Session(sys.argv[1])
+
+
+def is_setting(name):
+    """Not what a server's HTTP interface takes for itself."""
+    return not name.startswith("param_") and name != "wait_end_of_query"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -26,6 +31,9 @@ class Handler(BaseHTTPRequestHandler):
             insert, form = settings.pop("query").split(" FORMAT ")
             given = ", ".join(f"{name} = '{value}'" for name, value in settings.items())
             statement = f"{insert} SETTINGS {given} FORMAT {form} {statement}"
+        else:
+            given = [f"{name} = '{value}'" for name, value in settings.items() if is_setting(name)]
+            statement += f" SETTINGS {', '.join(given)}" if given else ""
         try:
             for name, value in settings.items():
                 if name.startswith("param_"):

@@ -5,7 +5,7 @@
 mod conforms;
 
 use super::{World, denial, wait};
-use export::{ClickHouse, Settings, clickhouse_ddl};
+use export::{ClickHouse, Limits, Settings, clickhouse_ddl};
 use ledger::{EdgeFilter, Entry, EntryFilter, Store};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -127,13 +127,20 @@ fn the_engine_of_clickhouse_has_each_row_once_also_when_all_is_sent_again() {
 fn server(folder: &Path) -> Option<Running> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let at = folder.display();
-    let user = |name: &str, password: &str| {
+    let user = |name: &str, password: &str, profile: &str| {
         format!(
-            "<{name}><password>{password}</password><networks><ip>127.0.0.1</ip></networks><profile>default</profile>\
+            "<{name}><password>{password}</password><networks><ip>127.0.0.1</ip></networks><profile>{profile}</profile>\
              <quota>default</quota></{name}>"
         )
     };
-    let users = [user("default", ""), user("cofferdam", "geheim")].concat();
+    let users = [
+        user("default", "", "default"),
+        user("cofferdam", "geheim", "default"),
+        // Who may read and set what a query may take, and who may only read.
+        user("reader", "geheim", "reads"),
+        user("bound", "geheim", "bound"),
+    ]
+    .concat();
     let files = [
         (
             "config.xml",
@@ -148,7 +155,7 @@ fn server(folder: &Path) -> Option<Running> {
         (
             "users.xml",
             format!(
-                "<yandex><profiles><default/></profiles><users>{users}</users><quotas><default/></quotas></yandex>"
+                "<yandex><profiles><default/><reads><readonly>2</readonly></reads><bound><readonly>1</readonly></bound></profiles><users>{users}</users><quotas><default/></quotas></yandex>"
             ),
         ),
     ];
@@ -217,11 +224,28 @@ fn a_server_of_clickhouse_takes_packed_rows_of_who_may_and_what_it_refuses_is_to
     };
     // It knows no parameters of queries, and has no table: that is told, and is no empty answer.
     let direct = format!("clickhouse+http://127.0.0.1:{}/security", server.port).parse().unwrap();
-    let asked = ClickHouse::new(&direct, &Settings::default()).unwrap();
     let by_port = EntryFilter { port: Some(443), ..EntryFilter::default() };
+    let who = |name: &str| {
+        let headers = format!("X-ClickHouse-User: {name}\nX-ClickHouse-Key: geheim\n");
+        Settings { headers: Some(world.file(name, &headers)), ..Settings::default() }
+    };
+    let asked = ClickHouse::new(&direct, &Settings::default()).unwrap();
     for error in [asked.entries(&by_port).unwrap_err(), asked.edges(&EdgeFilter::default()).unwrap_err()] {
         assert!(error.to_string().contains("Code: "), "{error}");
     }
+    // Without limits, who may only read may ask.
+    let asked = ClickHouse::new(&direct, &who("bound")).unwrap();
+    let error = asked.edges(&EdgeFilter::default()).unwrap_err().to_string();
+    assert!(error.contains("Code: ") && !error.contains("readonly"), "{error}");
+    // It knows the limits, and takes them of who may set them.
+    let limited =
+        |settings: &Settings| ClickHouse::new(&direct, settings).unwrap().limited(Limits::default());
+    for settings in [Settings::default(), who("reader")] {
+        let error = limited(&settings).edges(&EdgeFilter::default()).unwrap_err().to_string();
+        assert!(error.contains("Code: ") && !error.contains("setting"), "{error}");
+    }
+    let error = limited(&who("bound")).edges(&EdgeFilter::default()).unwrap_err().to_string();
+    assert!(error.contains("readonly mode") && error.contains("readonly = 2"), "{error}");
     let through = without_newer(server.port);
     let url = format!("clickhouse+http://127.0.0.1:{through}/security");
     let [right, wrong] = ["geheim", "falsch"].map(|password| {
