@@ -72,12 +72,11 @@ struct Parties<'a> {
 impl Parties<'_> {
     /// The server's side, as it is counted.
     fn counted(&self, server: Way) -> Counted<Socket<Way>> {
-        Counted {
-            inner: Socket::new(server, Vec::new(), &self.is_clean),
-            traffic: Arc::clone(&self.traffic),
-            ceiling: self.permit.judgement().ceiling,
-            cut: Arc::clone(&self.cut),
-        }
+        let Judgement { ceiling, upload, .. } = self.permit.judgement();
+        let inner = Socket::new(server, Vec::new(), &self.is_clean);
+        let mut counted = Counted::new(inner, Arc::clone(&self.traffic), Arc::clone(&self.cut));
+        (counted.ceiling, counted.upload) = (*ceiling, upload.clone());
+        counted
     }
 
     async fn upstream(&self, server: impl Stream + 'static, speech: Speech) -> Result<Upstream, Reason> {
