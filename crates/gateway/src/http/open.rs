@@ -103,12 +103,7 @@ impl Gateway {
             let judgement = Judgement { reason, ..permit.judgement().clone() };
             return Some(Refused { stream, claim: opened.claim, judgement });
         };
-        let mark = match &server {
-            Server::Unopened => 0,
-            Server::Marked(mark) => *mark,
-            // Who came by the explicit proxy had it opened before.
-            Server::Open(..) => self.limits.front_mark,
-        };
+        let mark = server.mark(self.limits.front_mark);
         let connected = tokio::select! {
             // Boxed: its room is not kept for as long as the connection lives.
             connected = Box::pin(self.reached(permit, server, guard)) => connected,
