@@ -179,6 +179,9 @@ impl Upload {
     /// # Errors
     /// They must not be written, for this reason.
     pub(crate) async fn take(&self, bytes: u64) -> Result<(), Reason> {
+        if bytes == 0 {
+            return Ok(());
+        }
         for asked in 0..=ASKED {
             match self.taken(bytes, now(), asked > 0) {
                 Ok(()) => return Ok(()),
@@ -457,7 +460,8 @@ mod tests {
         assert_eq!(upload.taken(80, noon, false), Ok(()));
         assert!(uploads.all().has_room(noon));
         assert_eq!(upload.taken(30, noon, false), spent(Window::Day, Some(100)), "it is of today");
-        assert!(uploads.all().has_room(noon + DAY) && uploads.all().by_name.is_empty());
+        assert!(uploads.all().has_room(noon + DAY));
+        assert!(uploads.all().by_name.is_empty());
         assert_eq!(upload.taken(80, noon + DAY, false), Ok(()));
         assert_eq!(upload.taken(30, noon + DAY, false), spent(Window::Day, Some(100)));
     }
