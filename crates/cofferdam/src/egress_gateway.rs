@@ -21,7 +21,9 @@ use crate::metrics::Page;
 use crate::plain::counted;
 use crate::printer;
 use crate::up::ground::host_name;
+use crate::up::journal::Journal;
 use crate::up::pen::{LedgerStatus, Pen};
+use crate::up::watcher::Watcher;
 use crate::up::{block_signals, source, watch::Watch};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -112,6 +114,14 @@ impl EgressGatewayArgs {
     }
 }
 
+/// Who makes findings, where there is a place for them.
+fn watcher(pen: Option<&Arc<Pen>>) -> Result<Option<Arc<Watcher>>> {
+    let Some(pen) = pen else { return Ok(None) };
+    // Nobody asks this process for them.
+    let shelf = Arc::clone(&Journal::new(observe::Limits::default()).findings);
+    Ok(Some(Arc::new(Watcher::start(shelf, Some(Arc::clone(pen)))?)))
+}
+
 /// The name of this replica, by which it follows a controller and which is the node of its records.
 fn own_name() -> String {
     let host = POD_NAME.value().map_or_else(host_name, Ok);
@@ -128,6 +138,8 @@ struct Shared {
     private: Vec<IpNet>,
     /// Keeps records on disk.
     pen: Option<Arc<Pen>>,
+    /// Makes findings for the same place.
+    watcher: Option<Arc<Watcher>>,
     /// Why nothing new comes.
     problem: Mutex<Option<String>>,
     /// Why it cannot be shown who this is.
@@ -143,6 +155,9 @@ impl Shared {
     /// Goes by another state of policy.
     fn load(&self, set: PolicySet) {
         let (generation, policies) = (set.generation, set.policies.len());
+        if let Some(watcher) = &self.watcher {
+            watcher.tune(&set.detection);
+        }
         self.policies.send_replace(Some(Arc::new(Policies::new(set, self.private.clone()))));
         self.phase.send_modify(|phase| phase.changes = phase.changes.wrapping_add(1));
         self.say(&format!("generation {generation}: {}", counted(policies, "policy")));
@@ -224,13 +239,15 @@ pub(crate) fn run(args: &EgressGatewayArgs) -> Result<()> {
     folder::are_there(&args.files)?;
     // Before any thread exists, so that all of them inherit it.
     let signals = block_signals()?;
+    let pen = args.pen(&own_name())?;
     let shared = Arc::new(Shared {
         policies: watch::Sender::new(None),
         keys: watch::Sender::new(Arc::default()),
         counters: Arc::new(Counters::new()),
         phase: watch::Sender::new(Phase::default()),
         private: args.private.clone(),
-        pen: args.pen(&own_name())?,
+        watcher: watcher(pen.as_ref())?,
+        pen,
         problem: Mutex::default(),
         unknown: Mutex::new(Some("it has no certificate yet".to_owned())),
         unread: Mutex::default(),
@@ -307,7 +324,7 @@ fn serve(args: &EgressGatewayArgs, shared: &Arc<Shared>) -> Result<JoinHandle<Re
     let drain_timeout = Duration::from_secs(args.drain);
     let limits = CentralLimits { drain_timeout, ..CentralLimits::default() };
     let limits = limits.within_descriptors();
-    let sink = told::Told::start(args.json, shared.pen.clone(), &own_name())
+    let sink = told::Told::start(args.json, shared.pen.clone(), shared.watcher.clone(), &own_name())
         .context("starting the printer's thread")?;
     let (policies, phase) = (shared.policies.subscribe(), shared.phase.subscribe());
     let central = Arc::new(Central::new(policies, sink.clone(), Arc::clone(&shared.counters), limits, phase));

@@ -11,6 +11,7 @@ use crate::requests::{Handling, RequestJudgement};
 use crate::settings::{Ech, Opaque, Rules};
 use crate::state::{Bound, Named, PodState};
 use crate::tls::Inspector;
+use crate::uploads::Upload;
 use ::inspect::http_head::{Host, HttpFlaw};
 use ::inspect::{ClientHello, Flaw};
 use policy::table::Ruling;
@@ -169,8 +170,10 @@ pub struct Judgement {
     pub generation: Generation,
     /// What an allowed connection may carry.
     pub ceiling: Ceiling,
-    /// The budget that it draws on.
+    /// The budget that it draws on, which the kernel counts.
     pub budget: Option<u32>,
+    /// The account that it draws on, which is counted here.
+    pub upload: Option<Arc<Upload>>,
     /// What becomes of it where it is to be opened and its client does not let it.
     pub when_unopened: WhenUnopened,
     /// What must have led to its server before anybody is connected to it.
@@ -189,6 +192,7 @@ impl Judgement {
             generation: Generation::default(),
             ceiling: Ceiling::default(),
             budget: None,
+            upload: None,
             when_unopened: WhenUnopened::Deny,
             awaits: Awaits::Nothing,
         }
@@ -214,7 +218,12 @@ impl Judgement {
     /// Whether what the connection sends is limited no less than a rule wants that has this ceiling, and has a budget or none. Whose
     /// budget it draws on was settled when it was opened, and is not asked.
     pub(crate) fn limits_as(&self, ceiling: &Ceiling, has_budget: bool) -> bool {
-        (self.budget.is_some() || !has_budget) && self.ceiling.is_within(ceiling)
+        (self.has_budget() || !has_budget) && self.ceiling.is_within(ceiling)
+    }
+
+    /// Whether what it sends is counted over time.
+    pub(crate) fn has_budget(&self) -> bool {
+        self.budget.is_some() || self.upload.is_some()
     }
 }
 

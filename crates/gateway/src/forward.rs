@@ -34,8 +34,20 @@ pub(crate) enum Server {
     Unopened,
     /// To be connected to; from this node with this mark on what is sent, with 0 without.
     Marked(u32),
-    /// Connected to under an earlier permit for the same place, and the budget that this one draws on.
+    /// Connected to for a client of the explicit proxy, under an earlier permit for the same place, and the budget that this one
+    /// draws on.
     Open(Way, Option<u32>),
+}
+
+impl Server {
+    /// The mark on what is sent to it from this node, where `of_front` is that of the explicit proxy.
+    pub(crate) fn mark(&self, of_front: u32) -> u32 {
+        match self {
+            Self::Unopened => 0,
+            Self::Marked(mark) => *mark,
+            Self::Open(..) => of_front,
+        }
+    }
 }
 
 /// Something that passes bytes and can say how it ended.
@@ -117,6 +129,7 @@ impl Gateway {
         server: Server,
         guard: &mut Guard,
     ) -> Result<Way, Failed> {
+        let mark = server.mark(self.limits.front_mark);
         match server {
             Server::Open(Way::Direct(socket), _) => {
                 // Without a budget it draws on none.
@@ -127,11 +140,9 @@ impl Gateway {
                 Ok(tunnel)
             }
             // A tunnel draws on the budget of the connection that it is in.
-            Server::Open(Way::Central(_), _) => {
-                self.connect(permit, (self.limits.connect_timeout, 0), guard).await
+            Server::Open(Way::Central(_), _) | Server::Marked(_) | Server::Unopened => {
+                self.connect(permit, (self.limits.connect_timeout, mark), guard).await
             }
-            Server::Marked(mark) => self.connect(permit, (self.limits.connect_timeout, mark), guard).await,
-            Server::Unopened => self.connect(permit, (self.limits.connect_timeout, 0), guard).await,
         }
     }
 }
@@ -216,6 +227,83 @@ impl AsyncWrite for Way {
         match self.get_mut() {
             Self::Direct(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Central(tunnel) => Pin::new(tunnel).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Counters;
+    use crate::decide::{Decision, Judge, Judgement, Opening, decide};
+    use crate::record::{Record, Sink};
+    use crate::serve::Phase;
+    use crate::settings::Limits;
+    use nix::sys::socket::getsockopt;
+    use std::sync::Arc;
+    use tokio::net::TcpListener;
+    use tokio::sync::watch;
+
+    const MARK: u32 = 7;
+
+    /// Allows everything, from the node itself, under a budget.
+    struct Allows;
+
+    impl Judge for Allows {
+        fn judge(&self, _: &Opening) -> Judgement {
+            Judgement { budget: Some(6), ..Judgement::without_rule(Reason::NameAllowed) }
+        }
+    }
+
+    struct Nowhere;
+
+    impl Sink for Nowhere {
+        fn take(&self, _: Record) -> bool {
+            true
+        }
+    }
+
+    /// A stream of a connection that somebody drives.
+    async fn tunnel() -> Tunnel {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let serving = tokio::spawn(async move {
+            let mut connection = h2::server::handshake(far).await.unwrap();
+            let (_, mut respond) = connection.accept().await.unwrap().unwrap();
+            let _open = respond.send_response(http::Response::new(()), false).unwrap();
+            while connection.accept().await.is_some() {}
+        });
+        let (client, connection) = h2::client::handshake(near).await.unwrap();
+        tokio::spawn(async move { drop((connection.await, serving)) });
+        let mut client = client.ready().await.unwrap();
+        let asked = http::Request::builder().method("CONNECT").uri("hub.example:443").body(()).unwrap();
+        let (answer, send) = client.send_request(asked, false).unwrap();
+        Tunnel::new(send, answer.await.unwrap().into_body(), Arc::default())
+    }
+
+    #[tokio::test]
+    async fn what_is_dialled_again_for_a_client_of_the_explicit_proxy_has_its_mark_and_its_own_budget() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let destination = listener.local_addr().unwrap();
+        if setsockopt(&TcpSocket::new_v4().unwrap(), sockopt::Mark, &MARK).is_err() {
+            return eprintln!("SKIPPED: this test needs the right to mark packets");
+        }
+        let limits = Limits { front_mark: MARK, ..Limits::default() };
+        let (_phase, told) = watch::channel(Phase::default());
+        let (sink, counters) = (Arc::new(Nowhere), Arc::new(Counters::new()));
+        let gateway = Gateway::new(Arc::new(Allows), sink, counters, limits, told);
+        let opening = Opening { pod: [10, 0, 0, 1].into(), destination, claim: Claim::Opaque };
+        let Decision::Permit(permit) = decide(&Allows, opening) else { panic!("it is allowed") };
+        for (server, mark) in [
+            (Server::Unopened, 0),
+            (Server::Marked(MARK + 1), MARK + 1),
+            // The budget under which it was opened is another one.
+            (Server::Open(Way::Central(tunnel().await), Some(5)), MARK),
+        ] {
+            let mut guard = gateway.guard(destination, destination);
+            let way = gateway.server(&permit, server, &mut guard).await;
+            let Ok(Way::Direct(socket)) = way else { panic!("it leaves from here") };
+            assert_eq!(getsockopt(&socket, sockopt::Mark).unwrap(), mark);
+            assert_eq!(getsockopt(&socket, sockopt::Priority).unwrap(), 6);
         }
     }
 }

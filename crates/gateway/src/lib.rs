@@ -60,6 +60,7 @@ pub mod settings;
 mod splice;
 pub mod state;
 pub mod tls;
+mod uploads;
 
 pub use agent::{Agent, AgentError, Bind, Proxy};
 pub use asking::Ask;
@@ -85,6 +86,7 @@ pub use serve::{Gateway, Phase};
 pub use settings::{Ech, Limits, Opaque, Rules};
 pub use state::{Bound, Named, PodState, RuleFacts, State, StateError, Table, Window};
 pub use tls::{Authority, AuthorityError, AuthorityPem, Inspection, InspectionError, Inspector};
+pub use uploads::{Reached, Upload};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

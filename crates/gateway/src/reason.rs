@@ -533,7 +533,7 @@ impl Reason {
                 "the rule limits tokens or money, and those of a conversation over a WebSocket cannot be counted"
             }
             Self::QuotaStore => {
-                "the store of shared budgets cannot be reached, and what this node may use without it is used up"
+                "the store of shared budgets cannot be reached, and what this gateway may use without it is used up"
             }
             Self::CentralUnreachable => {
                 "no replica of the egress gateway, through which it must go, takes it"
@@ -589,7 +589,7 @@ impl Reason {
                 "no rule allows it, and who comes from outside the cluster gets only where a rule says so"
             }
             Self::NeedsNode => {
-                "the rule counts bytes over time (maxUploadBytes by hour or day) or keeps contents, which only the gateway of a node does; or it has budgets, and this gateway no --budget-store: this workload needs a rule without, or the gateway a store"
+                "the rule keeps contents, which only the gateway of a node does; or it has budgets, and this gateway no --budget-store, or no room for another account: this workload needs a rule without, or the gateway a store"
             }
             Self::TooMuchHeld => {
                 "the requests of this pod that wait to be understood take as much memory as is left for others: fewer large ones at once"

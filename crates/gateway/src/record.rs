@@ -12,6 +12,7 @@ use crate::capture::Content;
 use crate::counters::{Counters, add};
 use crate::decide::{Claim, Judgement, Unreadable};
 use crate::reason::{End, Reason};
+use crate::uploads::Reached;
 use ::inspect::http_head::Host;
 use observe::Time;
 use policy::{DnsName, Generation, Verdict};
@@ -139,6 +140,9 @@ pub trait Sink: Send + Sync {
     fn content(&self, _content: Content) -> bool {
         true
     }
+
+    /// Takes that a workload which comes by itself used up the upload of its rule. Once for each hour or day.
+    fn reached(&self, _reached: Reached) {}
 }
 
 /// Bytes forwarded, counted while a connection is open.

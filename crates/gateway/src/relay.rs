@@ -15,6 +15,7 @@ use crate::record::Traffic;
 use crate::refuse::reset;
 use crate::server_gate::ServerGate;
 use crate::splice::Pipe;
+use crate::uploads::Upload;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -42,6 +43,8 @@ pub(crate) struct Relay<'a> {
     /// Of what the server sends.
     pub(crate) server_gate: ServerGate,
     pub(crate) ceiling: Ceiling,
+    /// What is drawn from before anything goes to the server.
+    pub(crate) upload: Option<&'a Upload>,
     pub(crate) traffic: &'a Traffic,
     pub(crate) splice_after: u64,
     pub(crate) idle: Duration,
@@ -67,8 +70,8 @@ impl Relay<'_> {
         first: Vec<u8>,
         stop: impl Future<Output = Result<End, Reason>>,
     ) -> (End, Option<Reason>) {
-        let Self { mut pod, server, gate, server_gate, ceiling, traffic, splice_after, idle } = self;
-        let between = Between { gate, server_gate, ceiling, traffic, splice_after, idle };
+        let Self { mut pod, server, gate, server_gate, ceiling, upload, traffic, splice_after, idle } = self;
+        let between = Between { gate, server_gate, ceiling, upload, traffic, splice_after, idle };
         let ended = match server {
             Way::Direct(mut server) => {
                 let (read, write) = server.split();
@@ -99,6 +102,7 @@ struct Between<'a> {
     gate: Gate,
     server_gate: ServerGate,
     ceiling: Ceiling,
+    upload: Option<&'a Upload>,
     traffic: &'a Traffic,
     splice_after: u64,
     idle: Duration,
@@ -144,6 +148,7 @@ impl Between<'_> {
         let up = Up {
             gate: &mut self.gate,
             ceiling: self.ceiling,
+            upload: self.upload,
             ends: &ends,
             traffic: self.traffic,
             splice_after: self.splice_after,
@@ -276,6 +281,7 @@ impl Down<'_> {
 struct Up<'a> {
     gate: &'a mut Gate,
     ceiling: Ceiling,
+    upload: Option<&'a Upload>,
     ends: &'a Ends,
     traffic: &'a Traffic,
     splice_after: u64,
@@ -283,16 +289,18 @@ struct Up<'a> {
 
 impl Up<'_> {
     async fn run(self, first: Vec<u8>, mut from: impl Input, mut to: impl Output) -> Result<(), Broken> {
-        let Self { gate, ceiling, ends, traffic, splice_after } = self;
+        let Self { gate, ceiling, upload, ends, traffic, splice_after } = self;
         let count = |length: usize| add(&traffic.up, length);
         check(ceiling, traffic, first.len()).map_err(Broken::Policy)?;
+        draw(upload, first.len()).await?;
         to.write_all(&first).await.map_err(|_| Broken::Server)?;
         count(first.len());
         drop(first);
         loop {
-            // With a ceiling every piece is counted before it goes.
+            // With a limit every piece is counted before it goes.
             if traffic.up() >= splice_after
                 && ceiling.is_open()
+                && upload.is_none()
                 && gate.is_open()
                 && let (Some(from), Some(socket)) = (from.socket(), to.socket())
                 && let Ok(pipe) = Pipe::new()
@@ -309,11 +317,13 @@ impl Up<'_> {
                 }
                 let passed = gate.push(bytes)?;
                 check(ceiling, traffic, passed.len())?;
-                Ok(Some((passed.len(), write_now(&to, &passed))))
+                let rest = if upload.is_some() { passed.to_vec() } else { write_now(&to, &passed) };
+                Ok(Some((passed.len(), rest)))
             });
             match taken.await.map_err(|_| Broken::Pod)?.map_err(Broken::Policy)? {
                 None => return ends.pass_on(&mut to).await.map_err(|_| Broken::Server),
                 Some((length, rest)) => {
+                    draw(upload, length).await?;
                     to.write_all(&rest).await.map_err(|_| Broken::Server)?;
                     count(length);
                 }
@@ -324,6 +334,14 @@ impl Up<'_> {
 
 fn check(ceiling: Ceiling, traffic: &Traffic, more: usize) -> Result<(), Reason> {
     ceiling.check(traffic.up().saturating_add(more as u64), traffic.down())
+}
+
+/// Has bytes counted that are about to go.
+async fn draw(upload: Option<&Upload>, length: usize) -> Result<(), Broken> {
+    match upload {
+        Some(upload) => upload.take(length as u64).await.map_err(Broken::Policy),
+        None => Ok(()),
+    }
 }
 
 fn add(counter: &AtomicU64, length: usize) {

@@ -409,6 +409,7 @@ impl Gateway {
             gate: opened.gate,
             server_gate: self.server_gate(permit),
             ceiling: permit.judgement().ceiling,
+            upload: permit.judgement().upload.as_deref(),
             traffic: &guard.traffic,
             splice_after: self.limits.splice_after,
             idle: self.limits.idle_timeout,
@@ -434,8 +435,8 @@ impl Gateway {
         }
     }
 
-    /// Returns when an open connection must end: it was waited for long enough, policy changed against it, or who opened it
-    /// is nobody any more. `is_unopened`: it passes unread though its rule looks at requests.
+    /// Returns when an open connection must end: it was waited for long enough, policy changed against it, the account that it
+    /// draws on is used up, or who opened it is nobody any more. `is_unopened`: it passes unread though its rule looks at requests.
     pub(crate) async fn stopped(
         &self,
         permit: &Permit,
@@ -455,14 +456,21 @@ impl Gateway {
                     return Reason::Unread;
                 }
                 // What it sends is counted as it was when it was opened.
-                if !permitted.limits_as(&still.ceiling, still.budget.is_some()) {
+                if !permitted.limits_as(&still.ceiling, still.has_budget()) {
                     return Reason::LimitsChanged;
                 }
             }
             std::future::pending().await
         };
+        let used_up = async {
+            match &permit.judgement().upload {
+                Some(upload) => upload.over().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             reason = judged_again => Err(reason),
+            reason = used_up => Err(reason),
             reason = guard.over() => Err(reason),
             () = self.drained() => Ok(End::Drained),
         }

@@ -55,7 +55,7 @@ pub enum Window {
 }
 
 impl Window {
-    fn reason(self) -> Reason {
+    pub(crate) fn reason(self) -> Reason {
         match self {
             Self::Hour => Reason::UploadHour,
             Self::Day => Reason::UploadDay,

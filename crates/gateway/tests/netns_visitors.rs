@@ -170,7 +170,6 @@ fn a_change_of_policy_cuts_what_it_denies_and_demands_that_only_a_node_meets_are
         let mut far = patient(tls.accept().unwrap().0);
         far.read_exact(&mut vec![0; hello.len()]).unwrap();
         for rule in [
-            "maxUploadBytes: {day: 1Mi}",
             "operations: [{verbs: [download]}], budgets: {requests: {hour: 5}}",
             "models: [small], capture: {requests: true}",
         ] {

@@ -15,19 +15,30 @@ mod support;
 use feed::tls::Identity;
 use gateway::{
     Authority, AuthorityPem, Clients, End, Inspection, Keys, Reason, StoreAddress, StoreMeans, WhenDown,
+    Window,
 };
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use policy::{DomainPattern, Key, SecretRef, Verdict};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConnection, ServerConfig, ServerConnection, StreamOwned};
+use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, SystemTime};
-use support::door::{CONNECT, DOMAIN, DOOR, Door, LEAVE, RUNNER, able, outside, policies, server, shown};
+use support::door::{
+    CONNECT, DOMAIN, DOOR, Door, LEAVE, RUNNER, able, client, outside, policies, server, shown,
+};
 use support::web::trusting;
 use support::{Tls, hello_of, patient};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
 
 /// What a rule says of the hub, at its usual ports.
 fn hub(more: &str) -> String {
@@ -92,13 +103,18 @@ fn head(stream: &mut impl Read) -> Option<String> {
 
 /// Head and body of the answer.
 fn ask(stream: &mut (impl Read + Write), request: &str) -> (String, String) {
-    stream.write_all(request.replace('|', "\r\n").as_bytes()).unwrap();
-    let head = head(stream).unwrap();
+    try_ask(stream, request).unwrap()
+}
+
+/// The same, where there is an answer.
+fn try_ask(stream: &mut (impl Read + Write), request: &str) -> Option<(String, String)> {
+    stream.write_all(request.replace('|', "\r\n").as_bytes()).ok()?;
+    let head = head(stream)?;
     let mut fields = head.lines().filter_map(|line| line.split_once(": "));
     let length = fields.rfind(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     let mut body = vec![0; length.map_or(0, |(_, length)| length.parse().unwrap())];
-    stream.read_exact(&mut body).unwrap();
-    (head, String::from_utf8(body).unwrap())
+    stream.read_exact(&mut body).ok()?;
+    Some((head, String::from_utf8(body).unwrap()))
 }
 
 type Outer = StreamOwned<ClientConnection, TcpStream>;
@@ -208,6 +224,214 @@ fn netns_a_connection_carries_no_more_than_its_rule_says() {
         let record = door.record();
         assert_eq!((record.reason, record.end), (Reason::UploadCeiling, End::Cut));
         assert!(record.bytes_up <= 20 * 1024, "{}", record.bytes_up);
+    });
+}
+
+/// A request of a little more than so many KiB.
+fn padded(kib: usize) -> String {
+    GET.replace("||", &format!("|X-Pad: {}||", "x".repeat(kib * 1024)))
+}
+
+/// Asks until there is no answer any more.
+fn fill(stream: &mut (impl Read + Write)) {
+    let request = padded(4);
+    while try_ask(stream, &request).is_some_and(|(head, _)| head.starts_with("HTTP/1.1 200 ")) {}
+}
+
+#[test]
+fn netns_all_connections_of_a_workload_carry_no_more_in_a_day_than_its_rule_says() {
+    if !able() {
+        return;
+    }
+    outside("jh", || {
+        let tls = Tls::new();
+        serve(443, Some(Arc::clone(&tls.server)));
+        let means = means(&tls);
+        let own = AuthorityPem { certificate: tls.certificate.clone(), key: String::new() };
+        // Passed on unread, and opened.
+        for (rule, believed) in [("name: unread", &own), (DOWNLOADS, &means.authority)] {
+            let limited = hub(&format!("{rule}, maxUploadBytes: {{day: 40Ki}}"));
+            let door = Door::opening(policies(&limited), Some(means.clone()), Vec::new());
+            let mut carried = 0;
+            for _ in 0..2 {
+                let mut stream = through(&door, believed);
+                assert!(ask(&mut stream, &padded(4)).0.starts_with("HTTP/1.1 200 "), "{rule}");
+                drop(stream);
+                let record = door.record();
+                assert_eq!(record.reason, Reason::NameAllowed, "{rule}");
+                carried += record.bytes_up;
+            }
+            assert!(carried > 8 * 1024, "{rule}: {carried}");
+            let mut rests = through(&door, believed);
+            assert!(ask(&mut rests, GET).0.starts_with("HTTP/1.1 200 "), "{rule}");
+            fill(&mut through(&door, believed));
+            // What only rests ends too.
+            for _ in 0..2 {
+                let record = door.record();
+                assert_eq!((record.reason, record.end), (Reason::UploadDay, End::Cut), "{rule}");
+                assert_eq!(record.verdict, Verdict::Deny, "{rule}");
+                carried += record.bytes_up;
+            }
+            assert!(carried <= 40 * 1024, "{rule}: {carried}");
+            let runner = shown(&door.authority, &[RUNNER]);
+            door.check_refused(Some(&runner), CONNECT, Reason::UploadDay, "upload-day");
+            // By another state of policy, in which the rule stands elsewhere, it is the same account if it has a name.
+            let behind = limited.replacen('[', "[{action: Allow, to: [{domains: [pypi.org]}]}, ", 1);
+            door.policies.send(policies(&behind)).unwrap();
+            if rule.starts_with("name") {
+                door.check_refused(Some(&runner), CONNECT, Reason::UploadDay, "upload-day");
+            }
+            let reached = door.reached.recv_timeout(support::PATIENCE).unwrap();
+            assert_eq!((reached.window, reached.limit), (Window::Day, 40 * 1024), "{rule}");
+            assert_eq!(reached.workload.to_string(), "team/serviceaccount:runner");
+            assert!(reached.rule.starts_with("EgressPolicy team/visitors"), "{}", reached.rule);
+            assert!(door.reached.try_recv().is_err(), "{rule}: told once");
+            // With a limit that is not reached it gets on.
+            door.policies.send(policies(&limited.replace("40Ki", "80Ki"))).unwrap();
+            assert!(ask(&mut through(&door, believed), GET).0.starts_with("HTTP/1.1 200 "), "{rule}");
+        }
+    });
+}
+
+/// Answers requests of HTTP/2 inside TLS.
+fn serve_http2(config: &ServerConfig) {
+    let listener = server(443);
+    listener.set_nonblocking(true).unwrap();
+    let mut config = config.clone();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let serve = async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let stream = acceptor.accept(stream).await?;
+                let answer =
+                    |_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(String::new())) };
+                let builder = http2::Builder::new(TokioExecutor::new());
+                let _cut = builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+                std::io::Result::Ok(())
+            });
+        }
+    };
+    std::thread::spawn(|| run(serve));
+}
+
+/// On a thread of the namespace of the one that calls.
+fn run<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+#[test]
+fn netns_requests_of_http2_at_once_carry_no_more_in_a_day_than_their_rule_says() {
+    if !able() {
+        return;
+    }
+    outside("jk", || {
+        let tls = Tls::new();
+        serve_http2(&tls.server);
+        let means = means(&tls);
+        let limited = hub(&format!("{DOWNLOADS}, maxUploadBytes: {{day: 40Ki}}"));
+        let door = Door::opening(policies(&limited), Some(means.clone()), Vec::new());
+        let answered = run(async {
+            let known = client(&door.authority, Some(&shown(&door.authority, &[RUNNER])));
+            let stream = tokio::net::TcpStream::connect(door.address).await.unwrap();
+            let connector = TlsConnector::from(Arc::new(known));
+            let mut outer = connector.connect(DOOR.try_into().unwrap(), stream).await.unwrap();
+            outer.write_all(CONNECT.replace('|', "\r\n").as_bytes()).await.unwrap();
+            outer.read_exact(&mut vec![0; LEAVE.len()]).await.unwrap();
+            let connector = TlsConnector::from(trusting(&means.authority, vec![b"h2".to_vec()]));
+            let inner = connector.connect("hub.example".try_into().unwrap(), outer).await.unwrap();
+            let made = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(inner));
+            let (sender, connection) = made.await.unwrap();
+            tokio::spawn(connection);
+            let asking: Vec<_> = (0..16)
+                .map(|_| {
+                    let mut sender = sender.clone();
+                    let path = "https://hub.example/acme/tiny/resolve/main/weights.safetensors";
+                    let request = Request::get(path).header("x-pad", "x".repeat(4096));
+                    tokio::spawn(
+                        async move { sender.send_request(request.body(String::new()).unwrap()).await },
+                    )
+                })
+                .collect();
+            let mut answered = 0;
+            for asked in asking {
+                answered += usize::from(asked.await.unwrap().is_ok());
+            }
+            answered
+        });
+        let record = door.record();
+        assert_eq!((record.reason, record.end), (Reason::UploadDay, End::Cut), "{answered} were answered");
+        assert!(record.bytes_up <= 40 * 1024, "{}", record.bytes_up);
+    });
+}
+
+#[test]
+fn netns_replicas_share_what_a_workload_uploads_and_a_restart_forgets_nothing() {
+    if !able() {
+        return;
+    }
+    outside("ji", || {
+        let tls = Tls::new();
+        serve(443, Some(Arc::clone(&tls.server)));
+        let own = AuthorityPem { certificate: tls.certificate.clone(), key: String::new() };
+        let folder = tempfile::tempdir().unwrap();
+        let server = store::Server::start(folder.path(), &[]);
+        let door = |node: &str, down: WhenDown, rule: &str| {
+            let store = StoreMeans {
+                address: StoreAddress::Unix(folder.path().join(store::SOCKET)),
+                roots: None,
+                user: None,
+                password: None,
+                node: node.into(),
+                down,
+            };
+            Door::counting(policies(&hub(rule)), means(&tls), store)
+        };
+        let limited = "name: few, maxUploadBytes: {day: 64Ki}";
+        let doors = ["a", "b"].map(|node| door(node, WhenDown::Deny, limited));
+        let mut first = through(&doors[0], &own);
+        for _ in 0..6 {
+            assert!(ask(&mut first, &padded(4)).0.starts_with("HTTP/1.1 200 "));
+        }
+        let mut second = through(&doors[1], &own);
+        assert!(ask(&mut second, &padded(16)).0.starts_with("HTTP/1.1 200 "));
+        fill(&mut second);
+        fill(&mut first);
+        let mut carried = 0;
+        for door in &doors {
+            let record = door.record();
+            assert_eq!((record.reason, record.end), (Reason::UploadDay, End::Cut));
+            carried += record.bytes_up;
+        }
+        assert!((48 * 1024..=64 * 1024).contains(&carried), "{carried}");
+        // One that takes the place of the others.
+        let next = door("a", WhenDown::Deny, limited);
+        fill(&mut through(&next, &own));
+        let record = next.record();
+        assert_eq!((record.reason, record.end), (Reason::UploadDay, End::Cut));
+        carried += record.bytes_up;
+        assert!(carried <= 64 * 1024, "{carried}");
+
+        drop(server);
+        let other = "name: other, maxUploadBytes: {day: 1Mi}";
+        let denies = door("a", WhenDown::Deny, other);
+        let (answer, mut stream) = denies.ask(CONNECT);
+        assert_eq!(answer, LEAVE);
+        let _cut = stream.write_all(&hello_of(Some("hub.example"), &[])).and_then(|()| stream.flush());
+        let record = denies.record();
+        assert_eq!((record.reason, record.end, record.bytes_up), (Reason::QuotaStore, End::Cut, 0));
+        // A tenth of what nobody was granted.
+        let shares = door("b", WhenDown::Share, other);
+        let mut stream = through(&shares, &own);
+        assert!(ask(&mut stream, &padded(16)).0.starts_with("HTTP/1.1 200 "));
+        fill(&mut stream);
+        let record = shares.record();
+        assert_eq!((record.reason, record.end), (Reason::QuotaStore, End::Cut));
+        assert!(record.bytes_up <= 1024 * 1024 / 10, "{}", record.bytes_up);
+        assert!(shares.reached.try_recv().is_err(), "nobody knows whether the limit was reached");
     });
 }
 

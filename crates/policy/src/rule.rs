@@ -419,6 +419,13 @@ pub struct UploadLimits {
     pub download_only: bool,
 }
 
+impl UploadLimits {
+    /// Whether several connections together are limited.
+    pub fn counts_over_time(&self) -> bool {
+        self.hour.is_some() || self.day.is_some()
+    }
+}
+
 impl fmt::Display for UploadLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let windows = [("a connection", self.connection), ("an hour", self.hour), ("a day", self.day)];

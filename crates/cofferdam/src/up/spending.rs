@@ -23,8 +23,8 @@ pub(crate) struct SpendingArgs {
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
     /// Share budgets in a Valkey or Redis server: those of pods among their workload instead of per pod on its node, those of workloads
-    /// outside nodes, which have none without it, and limits of InferencePolicies among ingress gateways instead of per process:
-    /// redis://[USER@]HOST[:PORT], rediss://… with TLS, or unix:PATH
+    /// outside nodes, which have none without it, and what these upload, and limits of InferencePolicies among ingress gateways instead
+    /// of per process: redis://[USER@]HOST[:PORT], rediss://… with TLS, or unix:PATH
     #[arg(long, value_name = "URL", value_parser = url)]
     budget_store: Option<Url>,
     /// File with its password

@@ -9,7 +9,7 @@
 //! Guarantees: what is to go through the central gateway never goes another way; a node gets for its own pods what policy
 //! allows them, and nothing for those of other nodes; both sides' memory is bounded by windows.
 //! Does not: resolve names of pods, open TLS of pods, or count their budgets: their node does. For workloads without a node TLS is
-//! opened here, keys are put into requests, and budgets are counted in a store that replicas share (`spending`).
+//! opened here, keys are put into requests, and budgets and uploads are counted in a store that replicas share (`spending`).
 
 mod asked;
 mod barred;

@@ -8,13 +8,14 @@
 
 use super::asked::Asked;
 use super::barred::{Bar, Needs};
-use super::spending::Spending;
+use super::spending::{Spending, Uncounted};
 use crate::ceiling::Ceiling;
 use crate::decide::{Awaits, Judgement, when_unopened};
 use crate::keys::Keys;
 use crate::leaks::Searches;
 use crate::reason::Reason;
 use crate::requests::{self, Demands, Handling, RequestJudgement};
+use crate::state::Window;
 use policy::decide::{self, selects};
 use policy::{
     Access, Answers, Direction, DnsName, Endpoint, Generation, Operation, Party, Pod, PodName, PolicySet,
@@ -115,7 +116,7 @@ impl Policies {
         &self,
         visit: &Visit<'_>,
         operation: &Operation,
-        (searches, spending, keys): (&Searches, &Spending, &Keys),
+        (searches, keys): (&Searches, &Keys),
     ) -> RequestJudgement {
         let part = self.part(visit.workload);
         let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,8 +134,8 @@ impl Policies {
         let judgement = requests::judge_by(rules, &connection, &operation, text);
         let Some(entry) = judgement.deciding.and_then(|rule| part.rule(rule)) else { return judgement };
         let demands = entry.requests.as_ref().map(|requests| Demands::of(requests, searches));
-        let account = spending.account(visit.workload, entry);
-        let (Ok(account), false) = (account, needs_node(entry, visit.counts)) else {
+        let account = visit.spending.account(visit.workload, entry);
+        let (Ok(account), false) = (account, needs_node(entry, visit.spending.counts())) else {
             let (nearest, generation) = (judgement.rule, judgement.generation);
             return RequestJudgement {
                 nearest,
@@ -142,7 +143,8 @@ impl Policies {
                 ..RequestJudgement::without_rule(Reason::NeedsNode)
             };
         };
-        if !connection.limits_as(&Ceiling::from(entry.upload.unwrap_or_default()), false) {
+        let limits = entry.upload.unwrap_or_default();
+        if !connection.limits_as(&Ceiling::from(limits), limits.counts_over_time()) {
             return judgement.unlimited();
         }
         let inject = entry.requests.as_ref().and_then(|requests| requests.inject.as_ref());
@@ -152,7 +154,8 @@ impl Policies {
             true => keys.injecting(inject),
             false => Keys::default().injecting(inject),
         });
-        let demands = Demands { account, prices: spending.prices(), inject, ..demands.unwrap_or_default() };
+        let demands =
+            Demands { account, prices: visit.spending.prices(), inject, ..demands.unwrap_or_default() };
         RequestJudgement { demands, ..judgement }
     }
 
@@ -167,11 +170,18 @@ impl Policies {
             Needs::Rule => judged_as(part, visit.workload, &asked, visit.name),
         };
         let entry = judgement.deciding.and_then(|rule| part.rule(rule));
-        let reason = match judgement.reason.verdict() {
-            Verdict::Allow if !is_written(&judgement) => Reason::WorkloadUnselected,
-            Verdict::Allow if entry.is_some_and(|entry| needs_node(entry, visit.counts)) => Reason::NeedsNode,
-            Verdict::Allow | Verdict::Deny => judgement.reason,
+        let needs_node = |entry: &RuleEntry| needs_node(entry, visit.spending.counts());
+        let (reason, upload) = match (judgement.reason.verdict(), entry) {
+            (Verdict::Allow, _) if !is_written(&judgement) => (Reason::WorkloadUnselected, None),
+            (Verdict::Allow, Some(entry)) if needs_node(entry) => (Reason::NeedsNode, None),
+            (Verdict::Allow, Some(entry)) => match visit.spending.upload(visit.workload, entry) {
+                Ok(upload) => (judgement.reason, upload),
+                Err(Uncounted) => (Reason::NeedsNode, None),
+            },
+            (Verdict::Allow | Verdict::Deny, _) => (judgement.reason, None),
         };
+        let spent = upload.as_ref().and_then(|upload| upload.spent());
+        let reason = spent.map_or(reason, Window::reason);
         let requests = entry.and_then(|entry| entry.requests.as_deref());
         let access = access(visit.workload, &asked);
         let judging = judgement.deciding.map(|rule| judging_rules(part, &access, rule));
@@ -181,7 +191,8 @@ impl Policies {
             generation: self.generation(),
             handling: if requests.is_some() { Handling::Open } else { Handling::Pass },
             ceiling,
-            when_unopened: when_unopened(requests, !ceiling.is_open()),
+            when_unopened: when_unopened(requests, !ceiling.is_open() || upload.is_some()),
+            upload,
             awaits: judging.map_or(Awaits::Nothing, |rules| requests::awaited(&rules)),
             ..judgement
         }
@@ -261,8 +272,8 @@ pub(super) struct Visit<'a> {
     pub(super) destination: SocketAddr,
     /// The name to which that address belongs, where the connection is for one.
     pub(super) name: Option<&'a DnsName>,
-    /// Whether there is a store to count its budgets in.
-    pub(super) counts: bool,
+    /// What it draws on.
+    pub(super) spending: &'a Spending,
 }
 
 impl Visit<'_> {
@@ -277,12 +288,11 @@ impl Visit<'_> {
     }
 }
 
-/// Whether a rule demands what nobody here can meet: bytes that the kernel counts over time; an account that several gateways draw
-/// on, where they share no store (`counts`); or a place for contents.
+/// Whether a rule demands what nobody here can meet: an account that several gateways draw on, where they share no store (`counts`); or
+/// a place for contents.
 fn needs_node(rule: &RuleEntry, counts: bool) -> bool {
-    let is_uploaded = rule.upload.is_some_and(|upload| upload.hour.is_some() || upload.day.is_some());
     let requests = rule.requests.as_deref();
-    is_uploaded || requests.is_some_and(|it| !counts && !it.quotas.is_open() || it.capture.is_some())
+    requests.is_some_and(|it| !counts && !it.quotas.is_open() || it.capture.is_some())
 }
 
 /// Whether somebody wrote the rule that decides.

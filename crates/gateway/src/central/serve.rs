@@ -10,11 +10,10 @@ use super::policies::Policies;
 use super::tunnel::Tunnel;
 use super::{CONNECTION_WINDOW, HEAD, SEND_BUFFER, STREAM_WINDOW, STREAMS, gone};
 use crate::bounds::Bounds;
-use crate::ceiling::Ceiling;
 use crate::counters::{Counters, add};
 use crate::decide::Judgement;
 use crate::forward::socket_to;
-use crate::http::{Counted, Cut};
+use crate::http::Counted;
 use crate::process::room;
 use crate::reason::{End, Reason};
 use crate::record::{Guard, Sink};
@@ -340,12 +339,7 @@ impl Central {
         guard: &mut Guard,
     ) {
         let Question { node, asked, mut policies } = question;
-        let mut counted = Counted {
-            inner: &mut server,
-            traffic: Arc::clone(&guard.traffic),
-            ceiling: Ceiling::default(),
-            cut: Arc::new(Cut::default()),
-        };
+        let mut counted = Counted::new(&mut server, Arc::clone(&guard.traffic), Arc::default());
         let denied = async {
             while policies.changed().await.is_ok() {
                 let Some(now) = policies.borrow_and_update().clone() else { continue };

@@ -2,9 +2,11 @@
 //!
 //! Enters: the means to reach the store, prices, and who asks under which rule. Leaves: accounts. Guarantees: replicas draw on one
 //! account for each workload and rule, by the name that nodes have for it; it is the same over states of policy; without a store
-//! there is none; there are as many as were drawn on in two days, or are in use. Does not: keep what was used; the store does.
+//! there is none but of uploads, which each gateway then counts for itself; there are as many as were drawn on in two days, or are in use. Does not: keep what was used; the store does.
 
 use crate::quota::{Account, Accounts, Key, Shared};
+use crate::record::Sink;
+use crate::uploads::{Upload, Uploads};
 use policy::{Pod, RuleEntry};
 use purse::{Prices, Purse, StoreMeans, StoreStanding};
 use std::collections::HashMap;
@@ -24,6 +26,9 @@ pub(super) struct Spending {
     purse: OnceLock<Arc<Purse<Accounts>>>,
     accounts: Arc<Accounts>,
     numbers: Mutex<Numbers>,
+    uploads: Arc<Uploads>,
+    /// What uploads are shared by. `None`: each gateway counts its own.
+    uploads_purse: OnceLock<Arc<Purse<Uploads>>>,
 }
 
 /// Numbers of accounts.
@@ -37,7 +42,7 @@ struct Numbers {
     looked_on: u64,
 }
 
-/// There is no store, or no room for another account.
+/// There is no store where one is needed, or no room for another account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Uncounted;
 
@@ -55,6 +60,7 @@ impl Spending {
             let _set_before = self.prices.set(prices);
         }
         if let Some(store) = store {
+            let _set_before = self.uploads_purse.set(Purse::start(Arc::clone(&store), &self.uploads)?);
             let _set_before = self.purse.set(Purse::start(store, &self.accounts)?);
         }
         Ok(())
@@ -87,13 +93,30 @@ impl Spending {
             return Ok(None);
         }
         let purse = Arc::clone(self.purse.get().ok_or(Uncounted)?);
-        let Pod { namespace, workload, .. } = workload;
-        let name: Arc<str> =
-            format!("{namespace}/{}/{} {}", workload.kind, workload.name, rule.known_as()).into();
-        let (name, number) = self.numbered(name, now).ok_or(Uncounted)?;
+        let (name, number) = self.numbered(name_of(workload, rule), now).ok_or(Uncounted)?;
         let key = Key::Told(number);
         let accounts = Arc::clone(&self.accounts);
         Ok(Some(Account { accounts, key, quotas, shared: Some(Shared { name, purse }) }))
+    }
+
+    /// The account of what a workload uploads under a rule; none where that has no limit by hour or day. Without a store it is this
+    /// gateway's alone.
+    pub(super) fn upload(
+        &self,
+        workload: &Arc<Pod>,
+        rule: &RuleEntry,
+    ) -> Result<Option<Arc<Upload>>, Uncounted> {
+        if !rule.upload.is_some_and(|limits| limits.counts_over_time()) {
+            return Ok(None);
+        }
+        let (name, purse) = (name_of(workload, rule), self.uploads_purse.get().cloned());
+        let upload = Upload::new(&self.uploads, name, workload, rule, purse).ok_or(Uncounted)?;
+        Ok(Some(Arc::new(upload)))
+    }
+
+    /// Has somebody told of each limit of uploads that is reached.
+    pub(super) fn tell(&self, sink: Arc<dyn Sink>) {
+        self.uploads.tell(sink);
     }
 
     /// The number of an account, and its name, which whoever has it holds.
@@ -116,6 +139,12 @@ impl Spending {
         numbers.by_name.insert(Arc::clone(&name), number);
         Some((name, number))
     }
+}
+
+/// What the store has the account of a workload under a rule by.
+fn name_of(workload: &Pod, rule: &RuleEntry) -> Arc<str> {
+    let Pod { namespace, workload, .. } = workload;
+    format!("{namespace}/{}/{} {}", workload.kind, workload.name, rule.known_as()).into()
 }
 
 impl Numbers {

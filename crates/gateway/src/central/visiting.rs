@@ -5,7 +5,7 @@
 //! connection by a name goes only to an address that this gateway itself was told for the name; what policy leaves open, and
 //! what it allows with demands that nobody here can meet, is refused; a rule that looks at requests lets none through that it
 //! does not list; a name of which something is granted is looked up only while that holds; a request whose rule has a key leaves
-//! with that key or not at all. Does not: count bytes over time, keep contents.
+//! with that key or not at all; what it uploads is counted over time where its rule limits that. Does not: keep contents.
 
 use super::policies::{Policies, Visit};
 use super::spending::Spending;
@@ -173,8 +173,8 @@ impl Visiting {
         }
         let leads = |name: &&DnsName| is_open || self.leads(name, destination.ip(), Instant::now());
         let name = name_of(&opening.claim).filter(leads);
-        let counts = self.spending.counts();
-        Ok(question(&policies, &Visit { workload: &workload, source, destination, name, counts }))
+        let spending = &self.spending;
+        Ok(question(&policies, &Visit { workload: &workload, source, destination, name, spending }))
     }
 
     fn judged(&self, opening: &Opening, is_open: bool) -> Judgement {
@@ -255,7 +255,7 @@ impl Judge for Visiting {
     fn judge_request(&self, opening: &Opening, operation: &Operation) -> RequestJudgement {
         let asked = self.ask(opening, true, |policies, visit| {
             let searches = self.searches(policies.generation());
-            policies.asked(visit, operation, (searches, &self.spending, &self.keys()))
+            policies.asked(visit, operation, (searches, &self.keys()))
         });
         asked.unwrap_or_else(|refused| RequestJudgement::without_rule(refused.reason))
     }

@@ -116,6 +116,7 @@ impl Visitors {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let visiting = Arc::new(Visiting::new(policies, lookup));
+        visiting.spending().tell(Arc::clone(&sink));
         let mut gateway = Gateway::new(visiting.clone(), sink, Arc::clone(&counters), limits, phase.clone())
             .resolving(visiting.clone());
         gateway.grants = visiting.grants();
@@ -138,11 +139,11 @@ impl Visitors {
         Ok(())
     }
 
-    /// Counts budgets in this store, and money by these prices, from the next request on. Without a store, rules with budgets allow
-    /// nothing. Once: what was set before stays.
+    /// Counts budgets and uploads in this store, and money by these prices, from the next request on. Without a store, rules with
+    /// budgets allow nothing, and uploads are those through this gateway. Once: what was set before stays.
     ///
     /// # Errors
-    /// The system has no thread for it.
+    /// The system has no threads for it.
     pub fn count_with(
         &self,
         store: Option<Arc<StoreMeans>>,

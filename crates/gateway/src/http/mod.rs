@@ -41,5 +41,5 @@ mod watching;
 pub(crate) use hold::{Held, Hold, Share};
 pub(crate) use open::{Front, Opening};
 pub(crate) use reading::decoder;
-pub(crate) use socket::{Counted, Cut};
+pub(crate) use socket::Counted;
 pub(crate) use undoing::Undoing;

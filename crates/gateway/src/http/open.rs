@@ -72,12 +72,11 @@ struct Parties<'a> {
 impl Parties<'_> {
     /// The server's side, as it is counted.
     fn counted(&self, server: Way) -> Counted<Socket<Way>> {
-        Counted {
-            inner: Socket::new(server, Vec::new(), &self.is_clean),
-            traffic: Arc::clone(&self.traffic),
-            ceiling: self.permit.judgement().ceiling,
-            cut: Arc::clone(&self.cut),
-        }
+        let Judgement { ceiling, upload, .. } = self.permit.judgement();
+        let inner = Socket::new(server, Vec::new(), &self.is_clean);
+        let mut counted = Counted::new(inner, Arc::clone(&self.traffic), Arc::clone(&self.cut));
+        (counted.ceiling, counted.upload) = (*ceiling, upload.clone());
+        counted
     }
 
     async fn upstream(&self, server: impl Stream + 'static, speech: Speech) -> Result<Upstream, Reason> {
@@ -104,12 +103,7 @@ impl Gateway {
             let judgement = Judgement { reason, ..permit.judgement().clone() };
             return Some(Refused { stream, claim: opened.claim, judgement });
         };
-        let mark = match &server {
-            Server::Unopened => 0,
-            Server::Marked(mark) => *mark,
-            // Who came by the explicit proxy had it opened before.
-            Server::Open(..) => self.limits.front_mark,
-        };
+        let mark = server.mark(self.limits.front_mark);
         let connected = tokio::select! {
             // Boxed: its room is not kept for as long as the connection lives.
             connected = Box::pin(self.reached(permit, server, guard)) => connected,

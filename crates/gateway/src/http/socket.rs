@@ -4,6 +4,7 @@ use crate::ceiling::Ceiling;
 use crate::forward::Line;
 use crate::reason::Reason;
 use crate::record::Traffic;
+use crate::uploads::Upload;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -119,10 +120,46 @@ pub(crate) struct Counted<S> {
     pub(crate) inner: S,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) ceiling: Ceiling,
+    /// What is drawn from before anything is written.
+    pub(crate) upload: Option<Arc<Upload>>,
     pub(crate) cut: Arc<Cut>,
+    /// How many bytes were drawn that are not written yet.
+    drawn: usize,
+    drawing: Option<Drawing>,
 }
 
+/// Draws bytes from an account; returns how many.
+type Drawing = Pin<Box<dyn Future<Output = Result<usize, Reason>> + Send>>;
+
 impl<S> Counted<S> {
+    /// Without limits.
+    pub(crate) fn new(inner: S, traffic: Arc<Traffic>, cut: Arc<Cut>) -> Self {
+        Self { inner, traffic, ceiling: Ceiling::default(), upload: None, cut, drawn: 0, drawing: None }
+    }
+
+    /// Returns when so many bytes may go.
+    fn poll_leave(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<io::Result<()>> {
+        self.check(bytes)?;
+        let Some(upload) = &self.upload else { return Poll::Ready(Ok(())) };
+        while self.drawn < bytes {
+            let more = bytes.saturating_sub(self.drawn);
+            let drawing = self.drawing.get_or_insert_with(|| {
+                let upload = Arc::clone(upload);
+                Box::pin(async move { upload.take(more as u64).await.map(|()| more) })
+            });
+            let drawn = ready!(drawing.as_mut().poll(cx));
+            self.drawing = None;
+            self.drawn = self.drawn.saturating_add(drawn.map_err(|reason| self.cut.cut(reason))?);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// So many bytes went.
+    fn wrote(&mut self, bytes: usize) {
+        self.traffic.up.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.drawn = self.drawn.saturating_sub(bytes);
+    }
+
     /// Whether so many bytes more may go.
     fn check(&self, more: usize) -> io::Result<()> {
         let up = self.traffic.up().saturating_add(more as u64);
@@ -146,9 +183,9 @@ impl<S: Stream> AsyncRead for Counted<S> {
 
 impl<S: Stream> AsyncWrite for Counted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.check(bytes.len())?;
+        ready!(self.poll_leave(cx, bytes.len()))?;
         let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes))?;
-        self.traffic.up.fetch_add(written as u64, Ordering::Relaxed);
+        self.wrote(written);
         Poll::Ready(Ok(written))
     }
 
@@ -157,9 +194,9 @@ impl<S: Stream> AsyncWrite for Counted<S> {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check(pieces.iter().map(|piece| piece.len()).sum())?;
+        ready!(self.poll_leave(cx, pieces.iter().map(|piece| piece.len()).sum()))?;
         let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, pieces))?;
-        self.traffic.up.fetch_add(written as u64, Ordering::Relaxed);
+        self.wrote(written);
         Poll::Ready(Ok(written))
     }
 
@@ -173,5 +210,45 @@ impl<S: Stream> AsyncWrite for Counted<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uploads::sample;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn nothing_is_written_that_an_account_does_not_have_on_whatever_connection() {
+        let uploads = Arc::default();
+        let (mut sent, mut came) = (0, 0);
+        // In one piece, and in several at once, as HTTP/2 is written.
+        for is_vectored in [false, true] {
+            let (near, mut far) = tokio::io::duplex(1 << 16);
+            let mut counted = Counted::new(near, Arc::default(), Arc::default());
+            counted.upload = Some(sample::upload(&uploads, "{day: 1000}"));
+            let cut = Arc::clone(&counted.cut);
+            let failed = loop {
+                let written = match is_vectored {
+                    false => counted.write(&[b'x'; 60]).await,
+                    true => {
+                        counted.write_vectored(&[IoSlice::new(&[b'x'; 30]), IoSlice::new(&[b'x'; 30])]).await
+                    }
+                };
+                match written {
+                    Ok(written) => sent += written,
+                    Err(error) => break error,
+                }
+                if !is_vectored && sent > 500 {
+                    break io::ErrorKind::Other.into();
+                }
+            };
+            assert_eq!(cut.reason(), is_vectored.then_some(Reason::UploadDay), "{failed}");
+            drop(counted);
+            came += far.read_to_end(&mut Vec::new()).await.unwrap();
+        }
+        assert!(sent <= 1000 && sent > 900, "{sent}");
+        assert_eq!(came, sent);
     }
 }

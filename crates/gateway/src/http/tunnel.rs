@@ -3,9 +3,8 @@
 use super::answer::Answer;
 use super::body::Broken;
 use super::fields;
-use super::socket::{Counted, Cut};
+use super::socket::Counted;
 use crate::call::CallGuard;
-use crate::ceiling::Ceiling;
 use crate::reason::End;
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
@@ -43,13 +42,9 @@ impl Tunnel {
         is_clean.store(false, Ordering::Relaxed);
         let Self { client, server, mut guard } = self;
         let mut client = TokioIo::new(client.await.map_err(|_| Broken)?);
-        // The ceiling is held where the server's socket is counted.
-        let mut server = Counted {
-            inner: TokioIo::new(server.await.map_err(|_| Broken)?),
-            traffic: Arc::clone(&guard.course.traffic),
-            ceiling: Ceiling::default(),
-            cut: Arc::new(Cut::default()),
-        };
+        // Limits are held where the server's socket is counted.
+        let server = TokioIo::new(server.await.map_err(|_| Broken)?);
+        let mut server = Counted::new(server, Arc::clone(&guard.course.traffic), Arc::default());
         let copied = copy_bidirectional(&mut client, &mut server).await;
         is_clean.store(copied.is_ok(), Ordering::Relaxed);
         guard.ended(if copied.is_ok() { End::Closed } else { End::ServerGone });

@@ -4,8 +4,8 @@ use super::egress::{Authority, manifests};
 use super::{PATIENCE, patient};
 use feed::tls::Identity;
 use gateway::{
-    Call, Clients, Counters, Inspection, Keys, Limits, Looking, Lookup, Phase, Policies, Reason, Record,
-    Sink, StoreMeans, Visitors,
+    Call, Clients, Counters, Inspection, Keys, Limits, Looking, Lookup, Phase, Policies, Reached, Reason,
+    Record, Sink, StoreMeans, Visitors,
 };
 use nix::sched::{CloneFlags, setns};
 use policy::{DnsName, DomainPattern, Verdict};
@@ -76,6 +76,7 @@ impl Lookup for Zone {
 pub struct Collect {
     records: Sender<Record>,
     calls: Sender<Call>,
+    reached: Sender<Reached>,
 }
 
 impl Sink for Collect {
@@ -85,6 +86,11 @@ impl Sink for Collect {
 
     fn call(&self, call: Call) -> bool {
         self.calls.send(call).is_ok()
+    }
+
+    fn reached(&self, reached: Reached) {
+        // Few tests want to know.
+        let _nobody = self.reached.send(reached);
     }
 }
 
@@ -117,6 +123,7 @@ pub struct Door {
     pub authority: Authority,
     pub records: Receiver<Record>,
     pub calls: Receiver<Call>,
+    pub reached: Receiver<Reached>,
     pub policies: watch::Sender<Option<Arc<Policies>>>,
     pub phase: watch::Sender<Phase>,
     pub clients: watch::Sender<Arc<Clients>>,
@@ -151,7 +158,7 @@ impl Door {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let ((records, taken), (calls, called)) = (channel(), channel());
+        let ((records, taken), (calls, called), (reached, told_of)) = (channel(), channel(), channel());
         let (policies, latest) = watch::channel(set);
         let (phase, told) = watch::channel(Phase::default());
         let known = Clients::new(&authority.valid(DOOR), DOMAIN).unwrap();
@@ -161,7 +168,7 @@ impl Door {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let sink = Arc::new(Collect { records, calls });
+                let sink = Arc::new(Collect { records, calls, reached });
                 let counters = Arc::new(Counters::new());
                 let door = Visitors::new(latest, Arc::new(Zone), sink, counters, Limits::default(), told);
                 door.open_with(means.as_ref(), never).unwrap();
@@ -175,8 +182,8 @@ impl Door {
             });
         });
         let (stop, thread) = (Some(stop), Some(thread));
-        let (records, calls) = (taken, called);
-        Self { address, authority, records, calls, policies, phase, clients, keys, stop, thread }
+        let (records, calls, reached) = (taken, called, told_of);
+        Self { address, authority, records, calls, reached, policies, phase, clients, keys, stop, thread }
     }
 
     /// A TLS connection to the door with a certificate.
