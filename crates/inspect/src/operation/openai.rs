@@ -122,6 +122,8 @@ pub(super) fn interface(request: &Request<'_>, provider: &'static str, rest: &[&
         }
         ("POST", ["audio", "voice_consents", id]) => ("audio", Verb::Mutate, Some(*id)),
         ("GET" | "HEAD", ["models"]) => ("models", Verb::Meta, None),
+        // Elsewhere hubs of models have their files behind that.
+        ("GET" | "HEAD", ["models", _, _, _, ..]) if request.service.is_none() => return Ok(None),
         ("GET" | "HEAD", ["models", id @ ..]) => {
             return Ok(Some(Draft::new(provider, "models", Verb::Meta).model(id.join("/")).odd_path()));
         }
