@@ -68,6 +68,11 @@ pub(super) fn interface(request: &Request<'_>, provider: &'static str, rest: &[&
         ("GET", ["models"]) => draft("models", Verb::Meta),
         ("GET", ["models", id]) => draft("models", Verb::Meta).model(*id),
         ("GET", ["organizations", ..]) => draft("organization", Verb::Meta),
+        ("GET", ["compliance", ..]) => draft("compliance", Verb::Meta),
+        // What is answered there is kept.
+        ("POST", ["compliance", "review", "cases", id, "respond"]) => {
+            draft("compliance", Verb::Upload).resource(*id)
+        }
         ("POST" | "DELETE", ["organizations", ..]) => draft("organization", Verb::Admin),
         _ => return Ok(None),
     }))

@@ -3,6 +3,7 @@
 //! Enters: a head. Leaves: a draft. Guarantees: the model is the one of the path, which the signature covers. Does not:
 //! read bodies, which are as each model wants them.
 
+use super::hosts;
 use super::request::{Draft, Field, Request, Says, Shape, Wanted, joined};
 use super::{anthropic, openai};
 use policy::Verb;
@@ -51,9 +52,7 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         ("POST", ["agents", id, "agentAliases", _, "sessions", _, "text"]) if is_known => {
             Some(draft("agents", Verb::Call).resource(*id))
         }
-        _ if is_known
-            && ["bedrock.", "bedrock-agent."].iter().any(|start| request.head.host.starts_with(start)) =>
-        {
+        _ if is_known && hosts::is_of_aws(request.head.host, &["bedrock", "bedrock-agent"]) => {
             control(request, &draft)
         }
         (method, rest) if is_known => runtime(method, rest).map(|(api, verb)| draft(api, verb).odd_path()),

@@ -2,6 +2,7 @@
 //!
 //! Enters: a head. Leaves: a draft. Guarantees: pushing and what announces it are uploads. Does not: read packs.
 
+use super::hosts::Family;
 use super::request::{Draft, Field, Request, Says, Shape, Wanted, joined};
 use policy::Verb;
 
@@ -17,6 +18,12 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         Draft::new(provider, api, verb).resource(path.strip_suffix(".git").unwrap_or(&path))
     };
     let is_read = request.is_read();
+    // Where there is an interface under this name, a revision in its paths can end as those of Git do. GitHub has its own
+    // elsewhere.
+    let is_github = request.service.is_some_and(|service| service.family == Family::GitHub);
+    if segments.first() == Some(&"api") && !is_github {
+        return Ok(None);
+    }
     Ok(Some(match (request.method(), segments.as_slice()) {
         ("GET", [repository @ .., "info", "refs"]) => match request.parameter("service")? {
             Some("git-upload-pack") => draft(repository, "git", Verb::Download),
@@ -86,6 +93,12 @@ mod tests {
             (&format!("POST {hub}/git-receive-pack"), "", "huggingface git upload resource=org/repo"),
             (&format!("GET {hub}/info/refs?service=git-upload-pack&service=git-receive-pack"), "", unknown),
             (&format!("GET {hub}/info/refs?service=other"), "", unknown),
+            (
+                "POST https://huggingface.co/api/models/o/m/commit/main/git-upload-pack",
+                "",
+                "huggingface commit upload resource=o/m",
+            ),
+            ("POST https://huggingface.co/api/repos/create/git-upload-pack", "", unknown),
             (
                 &format!("POST {hub}/info/lfs/objects/batch"),
                 r#"{"operation":"download","objects":[]}"#,

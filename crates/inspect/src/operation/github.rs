@@ -50,6 +50,10 @@ pub(super) fn api(request: &Request<'_>) -> Shape {
         ("GET", ["repos", _, _, "releases", "assets", _] | ["repos", _, _, "actions", "artifacts", _, _]) => {
             ("content", Verb::Download)
         }
+        // A GET describes the schema; nothing is said of one that has a document.
+        ("GET" | "HEAD", ["graphql"]) if request.has_parameter("query") => {
+            return Err("a document of GraphQL is read of the body alone");
+        }
         ("GET" | "HEAD", _) => ("rest", Verb::Meta),
         (_, ["graphql"]) => {
             return graphql::draft(Draft::new(provider, "graphql", Verb::Unknown), request).map(Some);
@@ -113,6 +117,8 @@ mod tests {
                 "github assets upload resource=o/r",
             ),
             ("POST https://api.github.com/graphql", "{}", "github unknown unknown"),
+            ("GET https://api.github.com/graphql", "", "github rest meta"),
+            ("GET https://api.github.com/graphql?query=mutation%7Bx%7D", "", "github unknown unknown"),
             ("POST https://github.com/o/r/issues", "", "github unknown unknown"),
         ]);
     }

@@ -3,6 +3,7 @@
 //! Enters: a head. Leaves: a draft. Guarantees: files, packages and texts that are sent there are uploads; everything else that
 //! is not a read changes something. Does not: know its many methods.
 
+use super::graphql;
 use super::request::{Draft, Request, Shape, joined};
 use policy::Verb;
 
@@ -12,7 +13,10 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
     let draft = |api: &'static str, verb| Draft::new(request.provider("gitlab"), api, verb);
     let is_read = request.is_read();
     let found = match segments.as_slice() {
-        ["api", "graphql"] => return Err("queries of GraphQL are not read"),
+        ["api", "graphql"] if request.method() == "POST" => {
+            return graphql::draft(draft("graphql", Verb::Unknown), request).map(Some);
+        }
+        ["api", "graphql"] => return Err("a document of GraphQL is read of the body alone"),
         ["api", "v4", kind @ ("projects" | "groups"), id, rest @ ..] => {
             let (api, verb) = interface(request.method(), rest);
             let name = if *kind == "projects" { (*id).to_owned() } else { format!("groups/{id}") };
@@ -28,6 +32,14 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
     };
     // The name of a project is one segment, encoded.
     Ok(Some(found.odd_path()))
+}
+
+/// Reads a head at a host that is not known: only what is about a project or a group.
+pub(super) fn elsewhere(request: &Request<'_>) -> Shape {
+    match request.segments().as_slice() {
+        ["api", "v4", "projects" | "groups", _, ..] => shape(request),
+        _ => Ok(None),
+    }
 }
 
 /// The project of which a path names a file or an archive.
@@ -48,7 +60,8 @@ fn interface(method: &str, rest: &[&str]) -> (&'static str, Verb) {
         ["packages", "generic" | "maven" | "ml_models", _, ..] if is_read => ("packages", Verb::Download),
         ["packages", "pypi", "files", ..] if is_read => ("packages", Verb::Download),
         ["repository", file] if is_read && file.starts_with("archive") => ("content", Verb::Download),
-        ["repository", "files", _, "raw"] | ["repository", "blobs", _, "raw"] if is_read => {
+        // Their contents are in the answer, in Base64 or as they are.
+        ["repository", "files" | "blobs", _] | ["repository", "files" | "blobs", _, "raw"] if is_read => {
             ("content", Verb::Download)
         }
         ["jobs", _, "artifacts", ..] | ["jobs", "artifacts", ..] if is_read => ("content", Verb::Download),

@@ -62,6 +62,17 @@ pub(super) fn gemini(request: &Request<'_>) -> Shape {
         ("POST", _, ["fileSearchStores", store]) if is_known && store.ends_with(":importFile") => {
             Some(draft("vector-stores", Verb::Upload).resource(store.trim_end_matches(":importFile")))
         }
+        ("POST", _, ["environments", environment, "files", ..]) if is_known => {
+            Some(draft("containers", Verb::Upload).resource(*environment))
+        }
+        ("GET" | "HEAD", _, ["environments", environment, "files", _, ..]) if is_known => {
+            Some(draft("containers", Verb::Download).resource(*environment))
+        }
+        ("POST", _, ["voices"]) if is_known => Some(draft("voices", Verb::Upload)),
+        // An agent begins to work.
+        ("POST", _, ["triggers", trigger, "executions"]) if is_known => {
+            Some(draft("agents", Verb::Call).resource(*trigger))
+        }
         ("POST" | "PATCH" | "DELETE", _, [kind, ..]) if is_known => {
             kept(kind).map(|api| draft(api, Verb::Mutate))
         }
@@ -82,6 +93,11 @@ fn kept(kind: &str) -> Option<&'static str> {
         "operations" => "operations",
         "interactions" => "interactions",
         "fileSearchStores" | "corpora" => "vector-stores",
+        "agents" | "triggers" => "agents",
+        "environments" => "containers",
+        "credentials" => "vaults",
+        "voices" => "voices",
+        "webhooks" => "webhooks",
         _ => return None,
     })
 }
@@ -94,10 +110,10 @@ pub(super) fn vertex(request: &Request<'_>) -> Shape {
     let is_known = request.service.is_some();
     let (project, rest) = match segments.as_slice() {
         ["v1" | "v1beta1", "projects", project, "locations", place, rest @ ..] => {
-            let is_retrieval = place.ends_with(":retrieveContexts") || place.ends_with(":augmentPrompt");
-            if is_retrieval && is_post && rest.is_empty() {
-                let draft = Draft::new(provider, "retrieve", Verb::Call);
-                return Ok(Some(draft.resource(format!("projects/{project}"))));
+            if let (true, Some((_, action))) = (is_post && rest.is_empty(), method(place)) {
+                let found = of_place(action).filter(|(_, verb)| is_known || *verb == Verb::Call);
+                let draft = found.map(|(api, verb)| Draft::new(provider, api, verb));
+                return Ok(draft.map(|draft| draft.resource(format!("projects/{project}"))));
             }
             (*project, rest)
         }
@@ -125,16 +141,45 @@ pub(super) fn vertex(request: &Request<'_>) -> Shape {
                 asks(provider, method).map(|draft| draft.model(format!("endpoints/{endpoint}")))
             })
         }
+        // Whatever a server of one's own has.
+        ["endpoints", endpoint, "invoke", ..]
+        | ["endpoints", endpoint, "deployedModels", _, "invoke", ..]
+            if is_post && is_known =>
+        {
+            Some(Draft::new(provider, "predict", Verb::Call).model(format!("endpoints/{endpoint}")))
+        }
+        ["publishers", _, "models", model, "invoke", ..] if is_post && is_known => {
+            Some(Draft::new(provider, "predict", Verb::Call).model(*model))
+        }
         ["reasoningEngines", engine]
             if is_post && (engine.ends_with(":query") || engine.ends_with(":streamQuery")) =>
         {
             Some(Draft::new(provider, "agents", Verb::Call).stream(engine.ends_with(":streamQuery")))
         }
+        [] if is_known && request.is_read() => Some(Draft::new(provider, "models", Verb::Meta)),
         [kind, ..] => stored(request, kind, rest).map(|(api, verb)| Draft::new(provider, api, verb)),
         [] => None,
     };
     let project = if project.is_empty() { String::new() } else { format!("projects/{project}") };
     Ok(draft.map(|draft| draft.resource(project)))
+}
+
+/// What is asked of a place itself.
+fn of_place(action: &str) -> Option<(&'static str, Verb)> {
+    Some(match action {
+        "retrieveContexts" | "augmentPrompt" | "askContexts" | "corroborateContent" => {
+            ("retrieve", Verb::Call)
+        }
+        "evaluateInstances"
+        | "generateInstanceRubrics"
+        | "generateSyntheticData"
+        | "generateUserScenarios"
+        | "generateLossClusters" => ("evals", Verb::Call),
+        // What comes of it goes where the caller says.
+        "evaluateDataset" | "asyncRetrieveContexts" => ("batches", Verb::Upload),
+        "deploy" => ("models", Verb::Mutate),
+        _ => return None,
+    })
 }
 
 /// What Vertex AI keeps, and what is done with it.
@@ -163,7 +208,10 @@ fn stored(request: &Request<'_>, kind: &str, rest: &[&str]) -> Option<(&'static 
     let begins = |words: &[&str]| words.iter().any(|word| action.starts_with(word));
     let verb = match request.method() {
         "POST" if begins(&["upload", "import", "upsert", "write", "append"]) => Verb::Upload,
-        "POST" if begins(&["find", "read", "search", "query", "streamQuery", "ask", "chat"]) => Verb::Call,
+        "POST" if matches!(action, "getIamPolicy" | "testIamPermissions" | "lookup") => Verb::Meta,
+        "POST" if begins(&["find", "read", "retrieve", "search", "query", "streamQuery", "ask", "chat"]) => {
+            Verb::Call
+        }
         "POST" if begins(&["wait", "fetch", "list", "check"]) => Verb::Meta,
         // Elsewhere these words are too common.
         "POST" | "PATCH" | "DELETE" | "PUT" if request.service.is_some() => Verb::Mutate,
@@ -275,7 +323,11 @@ pub(super) fn gcs(request: &Request<'_>) -> Shape {
             draft("configuration", if is_read { Verb::Meta } else { Verb::Mutate })
         }
         (_, ["storage", "v1", "b", bucket, "o", key]) if is_read => {
-            let is_media = request.parameter("alt")? == Some("media");
+            // `$alt` is `alt` (<https://cloud.google.com/apis/docs/system-parameters>); of two, servers could take either.
+            let is_media = match (request.parameter("alt")?, request.parameter("$alt")?) {
+                (Some(_), Some(_)) => return Err("it says twice how the object is to be sent"),
+                (alt, other) => alt.or(other) == Some("media"),
+            };
             let verb = if is_media { Verb::Download } else { Verb::Meta };
             draft("object", verb).resource(object(bucket, &[key]))
         }

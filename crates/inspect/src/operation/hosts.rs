@@ -3,6 +3,8 @@
 //! Enters: a host's name. Leaves: a [`Service`]. Guarantees: every host of the catalog of providers is known here. Does
 //! not: allow anything; and users put services behind names of their own, which are told by shape.
 
+use std::borrow::Cow;
+
 /// What is known of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Service {
@@ -41,6 +43,8 @@ pub(super) enum Family {
     GoProxy,
     Apt,
     Conda,
+    /// Models of one's own, and MLflow.
+    Databricks,
     /// An action in a field of the head.
     Aws,
     /// Only what the table of `listed` has.
@@ -72,6 +76,11 @@ const HOSTS: &[(&str, &str, Family)] = &[
     ("sts.amazonaws.com", "aws", Family::Aws),
     ("sts.*.amazonaws.com", "aws", Family::Aws),
     ("api.ecr.*.amazonaws.com", "aws", Family::Aws),
+    ("ecr.*.amazonaws.com", "aws", Family::Aws),
+    ("api.ecr-public.*.amazonaws.com", "aws", Family::Aws),
+    ("bedrock-agentcore.*.amazonaws.com", "bedrock-agentcore", Family::Listed),
+    ("s3vectors.*.amazonaws.com", "s3-vectors", Family::Listed),
+    ("codeartifact.*.amazonaws.com", "codeartifact", Family::Listed),
     ("secretsmanager.*.amazonaws.com", "aws", Family::Aws),
     ("dynamodb.*.amazonaws.com", "aws", Family::Aws),
     ("*.s3-control.*.amazonaws.com", "s3", Family::Listed),
@@ -146,6 +155,12 @@ const HOSTS: &[(&str, &str, Family)] = &[
     ("api.elevenlabs.io", "elevenlabs", Family::Listed),
     ("api.deepgram.com", "deepgram", Family::Listed),
     ("api.assemblyai.com", "assemblyai", Family::Listed),
+    ("streaming.assemblyai.com", "assemblyai", Family::Listed),
+    ("agent.deepgram.com", "deepgram", Family::Listed),
+    ("*.azuredatabricks.net", "databricks", Family::Databricks),
+    ("*.*.azuredatabricks.net", "databricks", Family::Databricks),
+    ("*.cloud.databricks.com", "databricks", Family::Databricks),
+    ("*.*.gcp.databricks.com", "databricks", Family::Databricks),
     ("api.pinecone.io", "pinecone", Family::Listed),
     ("**.pinecone.io", "pinecone", Family::Listed),
     ("huggingface.co", "huggingface", Family::Hub),
@@ -195,6 +210,7 @@ const HOSTS: &[(&str, &str, Family)] = &[
     ("*.pkg.dev", "oci", Family::Oci),
     ("public.ecr.aws", "oci", Family::Oci),
     ("*.dkr.ecr.*.amazonaws.com", "oci", Family::Oci),
+    ("*.dkr-ecr.*.amazonaws.com", "oci", Family::Oci),
     ("*.azurecr.io", "oci", Family::Oci),
     ("registry.ollama.ai", "ollama", Family::Oci),
     ("github.com", "github", Family::GitHub),
@@ -258,14 +274,41 @@ const STORES: &[&str] = &[
 
 /// What is known of it. Lower case, without a trailing dot.
 pub(super) fn service(host: &str) -> Option<Service> {
-    let found = HOSTS.iter().find(|(pattern, ..)| matches(pattern, host));
+    // A bucket can have the name of another service, which then is where that service has its region behind.
+    if bucket_of_s3(host).is_some() {
+        return Some(Service { provider: "s3", family: Family::S3 });
+    }
+    let plain = plain_aws(host);
+    let found = HOSTS.iter().find(|(pattern, ..)| matches(pattern, host) || matches(pattern, &plain));
     if let Some((_, provider, family)) = found {
         return Some(Service { provider, family: *family });
     }
-    let is_store = |provider| Service { provider, family: Family::S3 };
-    bucket_of_s3(host)
-        .map(|_| is_store("s3"))
-        .or_else(|| bucket_of_store(host).map(|_| is_store("s3-compatible")))
+    bucket_of_store(host).map(|_| Service { provider: "s3-compatible", family: Family::S3 })
+}
+
+/// A host of AWS as its service has it in most regions: without what says that it is in China, reached by IPv6 too, validated
+/// (FIPS) or private (`vpce`). <https://docs.aws.amazon.com/general/latest/gr/rande.html>
+fn plain_aws(host: &str) -> Cow<'_, str> {
+    let Some(name) = [".amazonaws.com.cn", ".amazonaws.com", ".api.aws", ".on.aws"]
+        .iter()
+        .find_map(|end| host.strip_suffix(end))
+    else {
+        return Cow::Borrowed(host);
+    };
+    let mut labels: Vec<_> =
+        name.split('.').map(|label| label.strip_suffix("-fips").unwrap_or(label)).collect();
+    if labels.first().is_some_and(|label| label.starts_with("vpce-")) && labels.last() == Some(&"vpce") {
+        labels.remove(0);
+        labels.pop();
+    }
+    Cow::Owned(format!("{}.amazonaws.com", labels.join(".")))
+}
+
+/// Whether it is a host of one of these services of AWS.
+pub(super) fn is_of_aws(host: &str, services: &[&str]) -> bool {
+    let plain = plain_aws(host);
+    let first = plain.strip_suffix(".amazonaws.com").and_then(|name| name.split('.').next());
+    first.is_some_and(|first| services.contains(&first))
 }
 
 /// The bucket that a host of a store names; empty where it is in the path. `None`: it is no host of a store that is known.
@@ -293,7 +336,30 @@ fn bucket_of_s3(host: &str) -> Option<String> {
             || label.starts_with("s3-") && !label.starts_with("s3-control")
     };
     let at = labels.iter().rposition(is_s3)?;
-    Some(labels.get(..at)?.join("."))
+    let (before, behind) = (labels.get(..at)?, labels.get(at + 1..)?);
+    // Others name parts of their hosts as they like (load balancers): behind the service is a region, and little else.
+    let is_place = |label: &&str| matches!(*label, "dualstack" | "vpce") || is_region(label);
+    if behind.len() > 2 || !behind.iter().all(is_place) {
+        return None;
+    }
+    // A private endpoint names what it is for, and itself, before the service.
+    match before {
+        [bucket @ .., "bucket", endpoint] if endpoint.starts_with("vpce-") => Some(bucket.join(".")),
+        [.., "control", endpoint] if endpoint.starts_with("vpce-") => None,
+        before => Some(before.join(".")),
+    }
+}
+
+/// `eu-west-1`, `us-gov-west-1`, or a zone of one.
+fn is_region(label: &str) -> bool {
+    let parts: Vec<_> = label.split('-').collect();
+    let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+    match parts.as_slice() {
+        [words @ .., number] if words.len() >= 2 => {
+            words.iter().all(is_word) && number.starts_with(|first: char| first.is_ascii_digit())
+        }
+        _ => false,
+    }
 }
 
 fn matches(pattern: &str, host: &str) -> bool {
@@ -335,6 +401,16 @@ mod tests {
             ("x.hf.space", None),
             ("b.s3.eu-west-1.amazonaws.com", Some("s3")),
             ("ec2.eu-west-1.amazonaws.com", None),
+            ("dynamodb.s3.amazonaws.com", Some("s3")),
+            ("bedrock-runtime.s3.eu-west-1.amazonaws.com", Some("s3")),
+            ("bedrock-runtime.us-east-1.api.aws", Some("bedrock")),
+            ("bedrock-runtime.cn-north-1.amazonaws.com.cn", Some("bedrock")),
+            ("bedrock-agent-runtime-fips.us-east-1.amazonaws.com", Some("bedrock")),
+            ("vpce-1a-2b.bedrock.us-east-1.vpce.amazonaws.com", Some("bedrock")),
+            ("vpce-1a-2b.runtime.sagemaker.us-east-1.vpce.amazonaws.com", Some("sagemaker")),
+            ("vpce-1a-2b.bedrock.us-east-1.elb.amazonaws.com", None),
+            ("1.dkr.ecr-fips.us-east-1.amazonaws.com", Some("oci")),
+            ("1.dkr-ecr.us-east-1.on.aws", Some("oci")),
             ("1.s3-control.eu-west-1.amazonaws.com", Some("s3")),
             ("acct.r2.cloudflarestorage.com", Some("s3-compatible")),
             ("r2.cloudflarestorage.com", None),
@@ -360,6 +436,15 @@ mod tests {
             ("b--euw1-az1--x-s3.s3express-euw1-az1.eu-west-1.amazonaws.com", Some("b--euw1-az1--x-s3")),
             ("amazonaws.com", None),
             ("1.s3-control.eu-west-1.amazonaws.com", None),
+            ("b.s3.cn-north-1.amazonaws.com.cn", Some("b")),
+            ("b.s3.us-gov-west-1.amazonaws.com", Some("b")),
+            ("s3-us-west-2.amazonaws.com", Some("")),
+            ("b.bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com", Some("b")),
+            ("bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com", Some("")),
+            ("control.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com", None),
+            ("s3-evil-1234.eu-west-1.elb.amazonaws.com", None),
+            ("b.s3.eu-west-1.elb.amazonaws.com", None),
+            ("s3.evil.eu-west-1.elb.amazonaws.com", None),
             ("acct.r2.cloudflarestorage.com", Some("")),
             ("b.acct.r2.cloudflarestorage.com", Some("b")),
             ("b.acct.eu.r2.cloudflarestorage.com", Some("b")),

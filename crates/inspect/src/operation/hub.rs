@@ -130,6 +130,10 @@ fn repository(request: &Request<'_>, provider: &'static str, kind: &str, rest: &
     };
     let name = name.unwrap_or_default();
     let (api, verb) = found;
+    // Behind it is a revision, and nothing that could make a POST something else.
+    if api == "paths-info" && rest.len() != name.len() + 2 {
+        return Ok(None);
+    }
     let draft = Draft::new(provider, api, verb).resource(resource(kind, name)?);
     Ok(Some(draft.intent(Some(Verb::Download).filter(|_| verb == Verb::Authorize))))
 }
@@ -152,9 +156,15 @@ fn action(method: &str, kind: &str, word: &str) -> Option<(&'static str, Verb)> 
         ("branch" | "tag" | "super-squash", "POST" | "PUT" | "DELETE") => ("refs", Verb::Mutate),
         ("discussions", _) => ("discussions", changes),
         ("lfs-files", _) => ("lfs-files", changes),
-        ("settings" | "like" | "user-access-request" | "user-access-report" | "duplicate", _) => {
-            ("repos", changes)
-        }
+        (
+            "settings"
+            | "like"
+            | "user-access-request"
+            | "user-access-report"
+            | "duplicate"
+            | "resource-group",
+            _,
+        ) => ("repos", changes),
         ("likers" | "leaderboard" | "security-status" | "auth-check" | "safetensors-metadata", _)
             if is_read =>
         {
@@ -174,7 +184,7 @@ fn bucket(method: &str, rest: &[&str]) -> Option<(&'static str, Verb)> {
         ("GET", ["xet-read-token", ..]) => ("xet-read-token", Verb::Authorize),
         (_, ["xet-write-token", ..]) => ("xet-write-token", Verb::Upload),
         ("POST", ["batch", ..]) => ("buckets", Verb::Upload),
-        ("POST", ["paths-info", ..]) => ("paths-info", Verb::Meta),
+        ("POST", ["paths-info"]) => ("paths-info", Verb::Meta),
         ("GET" | "HEAD", [] | ["tree" | "settings" | "events", ..]) => ("buckets", Verb::Meta),
         ("POST" | "PUT" | "PATCH" | "DELETE", [] | ["settings" | "move", ..]) => ("buckets", Verb::Mutate),
         _ => return None,

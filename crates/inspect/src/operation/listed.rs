@@ -6,12 +6,18 @@
 //!
 //! Sources: the reference documentation of each service. Rows are `METHOD /path`: `*` is some segment or the rest of one,
 //! `**` at the end whatever follows; `{model}` and `{resource}` are such segments, and what they are: several `{model}` are one
-//! with slashes between.
+//! with slashes between. The method `WS` is a GET that becomes a WebSocket.
 
 mod anywhere;
+mod clouds;
+mod platforms;
+mod speech;
 mod there;
 
 use anywhere::ANYWHERE;
+use clouds::CLOUDS;
+use platforms::PLATFORMS;
+use speech::SPEECH;
 use there::THERE;
 
 use super::graphql;
@@ -84,7 +90,8 @@ const COMMON: [&str; 12] = [
 /// Reads a head at a known host.
 pub(super) fn there(request: &Request<'_>) -> Shape {
     let provider = request.provider("");
-    read(request, THERE.iter().chain(ANYWHERE).filter(|row| row.0 == provider))
+    let rows = [PLATFORMS, SPEECH, CLOUDS, THERE, ANYWHERE].into_iter().flatten();
+    read(request, rows.filter(|row| row.0 == provider))
 }
 
 /// Reads a head at a host that is not known.
@@ -93,14 +100,26 @@ pub(super) fn anywhere(request: &Request<'_>) -> Shape {
 }
 
 fn read(request: &Request<'_>, rows: impl Iterator<Item = &'static Row>) -> Shape {
-    let segments = request.segments();
+    let mut segments = request.segments();
+    // Pages of MLflow ask under this what programs ask under the other.
+    if let [first, "2.0" | "3.0", ..] = segments.as_mut_slice()
+        && *first == "ajax-api"
+    {
+        *first = "api";
+    }
+    let is_websocket = request.is_websocket();
     for (provider, row, api, verb, reads) in rows {
         let Some((method, pattern)) = row.split_once(" /") else { continue };
-        let is_method = method == request.method() || method == "GET" && request.is_read();
+        let is_method = match method {
+            "WS" => is_websocket,
+            "GET" => request.is_read() && !is_websocket,
+            method => method == request.method(),
+        };
         let Some(named) = named(pattern, &segments).filter(|_| is_method) else { continue };
         let mut draft = Draft::new(provider, *api, *verb);
         draft.operation.model = named.model;
         draft.operation.resource = named.resource.map(str::to_owned);
+        draft.operation.stream = is_websocket;
         return reads.of(draft, request).map(Some);
     }
     Ok(None)
@@ -216,8 +235,10 @@ pub(super) fn server(request: &Request<'_>) -> Shape {
             }
         }
         Class::Introspect => draft(Verb::Meta),
-        // TorchServe describes under the path under which it loads.
-        Class::MutateWeights if request.is_read() && segments.first() == Some(&"models") => draft(Verb::Meta),
+        // TorchServe describes under the path under which it loads; more segments are somebody else's files.
+        Class::MutateWeights if request.is_read() && segments.first() == Some(&"models") => {
+            return Ok((segments.len() <= 3).then(|| draft(Verb::Meta)));
+        }
         Class::Admin | Class::MutateWeights | Class::Unknown => draft(Verb::Admin),
     }))
 }
@@ -249,10 +270,10 @@ mod tests {
 
     #[test]
     fn a_row_that_another_hides_says_the_same() {
-        for rows in [THERE, ANYWHERE] {
+        for rows in [PLATFORMS, SPEECH, CLOUDS, THERE, ANYWHERE] {
             for (at, (provider, row, _, verb, _)) in rows.iter().enumerate() {
                 let (method, pattern) = row.split_once(" /").unwrap();
-                assert!(["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&method), "{row}");
+                assert!(["GET", "POST", "PUT", "PATCH", "DELETE", "WS"].contains(&method), "{row}");
                 let segments: Vec<_> = pattern.split('/').collect();
                 let first = rows.iter().find(|other| {
                     let (other_method, other_pattern) = other.1.split_once(" /").unwrap();

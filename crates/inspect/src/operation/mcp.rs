@@ -4,6 +4,7 @@
 //! message (`Mcp-Method`, `Mcp-Name`) is compared with the body, for servers may go by either. Does not: look into tools'
 //! arguments.
 
+use super::hosts::Family;
 use super::request::{Draft, Request, Rpc, Shape, Wanted};
 use super::rpc::{Meaning, Of};
 use crate::base64;
@@ -22,7 +23,12 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
     }
     // Who sends a request chooses its fields: at a known host, and for what has no body to show it, the path must say so.
     let says_so = request.has_header_like("mcp-") && request.service.is_none();
-    let is_place = segments.contains(&"mcp");
+    // Where a host is known for more, a name within a path may be anybody's.
+    let is_place = match request.service.map(|service| service.family) {
+        None => segments.contains(&"mcp"),
+        Some(Family::Hub) => segments.as_slice() == ["mcp"],
+        Some(_) => segments.first() == Some(&"mcp") || segments.last() == Some(&"mcp"),
+    };
     let is_stream = is_place || segments.last() == Some(&"sse");
     if !says_so && !is_place && !is_stream {
         return Ok(None);
@@ -84,7 +90,12 @@ pub(super) fn meaning(method: &str) -> Option<Meaning> {
         // It brings what a tool asked for.
         "tasks/update" => (Verb::Call, Of::Nothing),
         "logging/setLevel" | "tasks/cancel" => (Verb::Mutate, Of::Nothing),
-        _ if method.starts_with("notifications/") => (Verb::Meta, Of::Nothing),
+        // All that clients send; another may do whatever its server makes of it.
+        "notifications/initialized"
+        | "notifications/cancelled"
+        | "notifications/progress"
+        | "notifications/roots/list_changed"
+        | "notifications/tasks/status" => (Verb::Meta, Of::Nothing),
         _ => return None,
     };
     Some(Meaning { provider: PROVIDER, verb, of })
@@ -172,6 +183,12 @@ mod tests {
         let call = r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"t"}}"#;
         check(&[
             (post, r#"{"jsonrpc":"2.0","method":"tools/evil"}"#, unknown),
+            (post, r#"{"jsonrpc":"2.0","method":"notifications/evil","params":{}}"#, unknown),
+            (
+                "POST https://huggingface.co/o/mcp/ask-access\ncontent-type: application/json",
+                r#"{"jsonrpc":"2.0","method":"ping"}"#,
+                "huggingface unknown unknown",
+            ),
             (post, r#"{"jsonrpc":"2.0","method":"tools/call","params":{}}"#, unknown),
             (post, r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":7}}"#, unknown),
             (post, r#"{"jsonrpc":"1.0","method":"ping"}"#, unknown),

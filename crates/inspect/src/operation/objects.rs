@@ -65,6 +65,10 @@ pub(super) fn s3(request: &Request<'_>) -> Shape {
     if !is_meant {
         return Ok(None);
     }
+    // MinIO's own: no bucket can have its name, and what administers it is signed as requests for objects are.
+    if request.segments().first() == Some(&"minio") {
+        return Ok(Some(Draft::new("s3-compatible", "configuration", Verb::Admin).odd_path()));
+    }
     let found = like_s3(request, "s3-compatible", "")?;
     Ok(found.map(|draft| {
         if request.segments().len() == 1 { of_one_name(request, draft, is_presigned) } else { draft }

@@ -113,10 +113,17 @@ pub(super) fn interface(request: &Request<'_>, provider: &'static str, rest: &[&
             ("realtime", Verb::Mutate, Some(*id))
         }
         ("POST" | "DELETE" | "PUT" | "PATCH", ["organization", ..]) => ("organization", Verb::Admin, None),
+        ("GET" | "HEAD", ["projects", _, ..]) if is_its_own(request) => ("organization", Verb::Meta, None),
         ("POST" | "DELETE", ["projects", ..]) if request.service.is_some() => {
             ("organization", Verb::Admin, None)
         }
+        ("GET" | "HEAD", ["safety", "alerts" | "cases", id]) if is_its_own(request) => {
+            ("safety", Verb::Meta, Some(*id))
+        }
+        ("POST", ["audio", "voice_consents", id]) => ("audio", Verb::Mutate, Some(*id)),
         ("GET" | "HEAD", ["models"]) => ("models", Verb::Meta, None),
+        // Elsewhere hubs of models have their files behind that.
+        ("GET" | "HEAD", ["models", _, _, _, ..]) if request.service.is_none() => return Ok(None),
         ("GET" | "HEAD", ["models", id @ ..]) => {
             return Ok(Some(Draft::new(provider, "models", Verb::Meta).model(id.join("/")).odd_path()));
         }
@@ -186,7 +193,10 @@ fn calls(request: &Request<'_>, provider: &'static str, rest: &[&str]) -> Shape 
 pub(super) fn realtime(request: &Request<'_>) -> Shape {
     let segments = request.segments();
     let api = match segments.as_slice() {
-        ["v1", "realtime"] | ["openai", "realtime"] | ["openai", "v1", "realtime"] => "realtime",
+        ["v1", "realtime"]
+        | ["openai", "realtime"]
+        | ["openai", "v1", "realtime"]
+        | ["voice-live", "realtime"] => "realtime",
         ["v1", "live", "sessions"] | ["v1", "live", "sessions", _, "fork"] => "realtime",
         // Each of its messages names a model.
         ["v1", "responses"] | ["openai", "v1", "responses"] => "responses",

@@ -4,16 +4,76 @@
 //! what is published.
 
 use super::request::{Draft, Request, Shape, joined};
+use super::target::Target;
 use policy::Verb;
 
 /// Reads a head at a host that is not known; mirrors have some prefix before the paths.
 pub(super) fn shape(request: &Request<'_>) -> Shape {
+    // Of NuGet; where it is sent to is another's choice.
+    if request.method() == "PUT" && request.has_header("x-nuget-apikey") {
+        return Ok(Some(Draft::new("nuget", "publish", Verb::Upload)));
+    }
     for read in [npm_mirror, goproxy, cargo, pypi, apt, conda, maven] {
         if let Some(draft) = read(request)? {
             return Ok(Some(draft));
         }
     }
     Ok(None)
+}
+
+/// Where managers and clouds keep packages of several kinds, and path or host say of which: Artifactory, Nexus, CodeArtifact,
+/// Azure Artifacts, Artifact Registry. What is sent to them is an upload.
+pub(super) fn hosted(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let host = request.head.host;
+    let by_host = ["python", "npm", "maven", "go", "apt", "yum", "generic"]
+        .into_iter()
+        .find(|kind| host.split('.').next().is_some_and(|first| first.ends_with(&format!("-{kind}"))));
+    let (kind, rest) = match segments.as_slice() {
+        [_, _, rest @ ..] if host.ends_with(".pkg.dev") => match by_host {
+            Some(kind) => (kind, rest),
+            None => return Ok(None),
+        },
+        [kind, _, rest @ ..] if host.contains(".d.codeartifact.") && host.ends_with(".amazonaws.com") => {
+            (*kind, rest)
+        }
+        [.., "_packaging", _, kind @ ("pypi" | "npm" | "maven" | "nuget" | "cargo"), _] => {
+            (*kind, <&[&str]>::default())
+        }
+        [_, "_packaging", _, kind @ ("npm" | "maven" | "cargo"), _, rest @ ..]
+        | [_, _, "_packaging", _, kind @ ("npm" | "maven" | "cargo"), _, rest @ ..] => (*kind, rest),
+        [
+            "artifactory",
+            "api",
+            kind @ ("pypi" | "npm" | "nuget" | "gems" | "conda" | "cargo" | "go" | "helm" | "composer"),
+            _,
+            rest @ ..,
+        ]
+        | ["repository", kind, rest @ ..] => (*kind, rest),
+        // What administers it is there as well.
+        ["artifactory", kind, rest @ ..] if *kind != "api" => (*kind, rest),
+        _ => return Ok(None),
+    };
+    let at = segments.len() - rest.len();
+    let rest = request.target.segments.get(at..).unwrap_or_default().to_vec();
+    let target = Target { segments: rest, ..request.target.clone() };
+    let inner = Request { target: &target, service: None, ..*request };
+    let reads: [fn(&Request<'_>) -> Shape; 2] = match kind {
+        "npm" => [npm, shape],
+        "maven" => [maven, shape],
+        _ => [pypi, shape],
+    };
+    for read in reads {
+        if let Some(draft) = read(&inner)? {
+            return Ok(Some(draft));
+        }
+    }
+    let provider = if matches!(kind, "pypi" | "python") { "pypi" } else { "packages" };
+    Ok(match request.method() {
+        "PUT" | "POST" | "PATCH" => Some(Draft::new(provider, "publish", Verb::Upload).odd_path()),
+        "DELETE" => Some(Draft::new(provider, "publish", Verb::Mutate).odd_path()),
+        _ => None,
+    })
 }
 
 /// Of the Python package index.
@@ -123,7 +183,13 @@ fn npm_service(method: &str, rest: &[&str]) -> Option<Draft> {
         ["npm", "v1", "oidc", ..] => draft("token", Verb::Authorize),
         ["npm", "v1", "tokens", ..] if method == "POST" => draft("token", Verb::Authorize),
         // It tells which packages are used and stores nothing: what a client tells by fetching them, too.
-        ["npm", "v1", "security", ..] if method == "POST" => draft("audit", Verb::Meta),
+        ["npm", "v1", "security", "audits"]
+        | ["npm", "v1", "security", "audits", "quick"]
+        | ["npm", "v1", "security", "advisories", "bulk"]
+            if method == "POST" =>
+        {
+            draft("audit", Verb::Meta)
+        }
         ["package", package, "dist-tags", ..] | ["package", package, ..] => {
             let verb = if is_read { Verb::Meta } else { Verb::Mutate };
             draft("dist-tags", verb).map(|draft| draft.resource(*package))

@@ -33,6 +33,7 @@ const BY_PATH: &[Reads] = &[
     listed::anywhere,
     openai::shape,
     packages::shape,
+    gitlab::elsewhere,
     listed::server,
     tokens::oauth,
 ];
@@ -183,6 +184,7 @@ fn upgraded(request: &Request<'_>) -> Shape {
     }
     let realtime = openai::realtime(request)?;
     let found = if realtime.is_some() { realtime } else { google::live(request) };
+    let found = if found.is_none() && request.service.is_some() { listed::there(request)? } else { found };
     if found.is_some() { Ok(found) } else { Err("nothing is known of such a WebSocket") }
 }
 
@@ -191,6 +193,7 @@ fn asked(request: &Request<'_>, families: Families) -> Shape {
     let reads: &[Reads] = match service.family {
         Family::OpenAi => &[listed::there, openai::shape, anthropic::shape, inference::ranking, mcp::shape],
         Family::Listed => &[listed::there, tokens::oauth],
+        Family::Databricks => &[listed::there, listed::anywhere, openai::shape],
         Family::Aws => &[tokens::aws],
         Family::Azure => &[azure::shape],
         Family::Anthropic => &[anthropic::shape, openai::shape],
@@ -206,7 +209,7 @@ fn asked(request: &Request<'_>, families: Families) -> Shape {
         Family::S3 => &[objects::s3],
         Family::Gcs => &[google::grpc, google::gcs],
         Family::AzureBlob => &[objects::azure_blob],
-        Family::Oci => &[oci::shape, listed::there],
+        Family::Oci => &[oci::shape, packages::hosted, listed::there],
         Family::GitHub => &[git::shape, github::site, tokens::oauth],
         Family::GitHubContent => &[github::content],
         Family::GitHubApi => &[github::api],
@@ -225,7 +228,10 @@ fn asked(request: &Request<'_>, families: Families) -> Shape {
 /// What looks like two services is the one that its header fields show, unless that would make it less than the other.
 fn by_shape(request: &Request<'_>, families: Families) -> Shape {
     let by_path = match first(families.by_path, request)? {
-        None if families.by_host => managed(request)?,
+        None if families.by_host => {
+            let managed = managed(request)?;
+            if managed.is_some() { managed } else { packages::hosted(request)? }
+        }
         found => found,
     };
     match (first(families.by_header, request)?, by_path) {

@@ -3,6 +3,7 @@
 //! Enters: a head. Leaves: a draft. Guarantees: of an action that is not known to read it is said that it changes something.
 //! Does not: read what a token is for.
 
+use super::hosts;
 use super::request::{Draft, Request, Shape};
 use policy::Verb;
 
@@ -28,7 +29,7 @@ pub(super) fn aws(request: &Request<'_>) -> Shape {
         return Ok(None);
     }
     // All that the Security Token Service does leads to tokens, or tells whose one is.
-    if request.head.host.starts_with("sts.") {
+    if hosts::is_of_aws(request.head.host, &["sts"]) {
         return Ok(Some(Draft::new(provider, "token", Verb::Authorize)));
     }
     let Some(target) = request.header("x-amz-target")? else { return Ok(None) };
@@ -50,18 +51,14 @@ fn verb(action: &str) -> Verb {
         | "GetSecretValue"
         | "BatchGetSecretValue"
         | "GetRecord" => Verb::Download,
-        _ if begins(&[
-            "Put",
-            "Upload",
-            "InitiateLayerUpload",
-            "CompleteLayerUpload",
-            "BatchWrite",
-            "Update",
-        ]) =>
-        {
+        "TransactGetItems" => Verb::Download,
+        "CreateSecret" | "UpdateSecret" | "UpdateItem" | "TransactWriteItems" => Verb::Upload,
+        _ if action.ends_with("Policy") && begins(&["Put"]) => Verb::Mutate,
+        _ if begins(&["Put", "Upload", "InitiateLayerUpload", "CompleteLayerUpload", "BatchWrite"]) => {
             Verb::Upload
         }
-        _ if begins(&["Describe", "List", "BatchCheck", "Get", "BatchDescribe"]) => Verb::Meta,
+        "Search" | "QueryLineage" => Verb::Meta,
+        _ if begins(&["Describe", "List", "BatchCheck", "BatchGet", "Get", "BatchDescribe"]) => Verb::Meta,
         _ => Verb::Mutate,
     }
 }
@@ -114,6 +111,13 @@ mod tests {
             (&at(ecr, "DescribeRepositories"), "{}", "aws action meta"),
             (&at(sagemaker, "CreateTrainingJob"), "{}", "aws action mutate"),
             (&at(sagemaker, "ListEndpoints"), "{}", "aws action meta"),
+            (&at(sagemaker, "Search"), "{}", "aws action meta"),
+            (&at(sagemaker, "UpdateEndpoint"), "{}", "aws action mutate"),
+            (&at(ecr, "PutLifecyclePolicy"), "{}", "aws action mutate"),
+            (&at(ecr, "BatchGetRepositoryScanningConfiguration"), "{}", "aws action meta"),
+            (&at("secretsmanager.eu-west-1.amazonaws.com", "CreateSecret"), "{}", "aws action upload"),
+            (&at("dynamodb.eu-west-1.amazonaws.com", "UpdateItem"), "{}", "aws action upload"),
+            (&at("api.ecr-public.us-east-1.amazonaws.com", "UploadLayerPart"), "{}", "aws action upload"),
             (&at("sts.amazonaws.com", "x"), "Action=AssumeRoleWithWebIdentity", "aws token authorize"),
             (&format!("POST https://{ecr}/"), "{}", "aws unknown unknown"),
         ]);
