@@ -12,23 +12,6 @@
 use crate::support::*;
 use datapath::{Config, Datapath, Paths};
 
-/// Puts both pods on one bridge, with one network.
-fn bridge(lab: &Lab) {
-    let (n, a, b) = (&lab.node.name, &lab.pods[0].name, &lab.pods[1].name);
-    must(&format!(
-        "ip -n {n} link add cni0 type bridge
-         ip -n {n} link set cni0 up
-         for i in 0 1; do ip -n {n} addr flush dev cfv$i; ip -n {n} link set cfv$i master cni0; done
-         ip -n {n} addr add 10.77.0.1/16 dev cni0
-         ip -n {n} addr add fd77::1/16 dev cni0 nodad
-         for p in {a} {b}; do ip -n $p addr flush dev eth0 scope global; done
-         ip -n {a} addr add 10.77.0.2/16 dev eth0
-         ip -n {b} addr add 10.77.1.2/16 dev eth0
-         ip -n {a} addr add fd77:0::2/16 dev eth0 nodad
-         ip -n {b} addr add fd77:1::2/16 dev eth0 nodad"
-    ));
-}
-
 /// The names of the settings that are missing, for pods of both families.
 fn missing(lab: &Lab) -> Vec<String> {
     lab.node.inside(|| {
@@ -43,8 +26,7 @@ fn kernel_bridge_is_judged_when_netfilter_is_called_and_told_when_not() {
     if !privileged() {
         return;
     }
-    if !std::path::Path::new("/proc/sys/net/bridge").exists() {
-        eprintln!("SKIPPED: pods on a bridge (br_netfilter is not loaded)");
+    if !bridges_are_seen() {
         return;
     }
     let mut lab = Lab::new(2);
@@ -55,7 +37,7 @@ fn kernel_bridge_is_judged_when_netfilter_is_called_and_told_when_not() {
     let closed = tables.row(deny(7), vec![]);
     tables.ingress(1).otherwise = closed;
     assert_eq!(missing(&lab), Vec::<String>::new(), "there is no bridge");
-    bridge(&lab);
+    lab.bridge();
     let set = |four, six| {
         lab.node.must(&format!(
             "sysctl -qw net.bridge.bridge-nf-call-iptables={four} net.bridge.bridge-nf-call-ip6tables={six}"

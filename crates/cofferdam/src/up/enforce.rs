@@ -562,11 +562,15 @@ impl Enforcer {
         }
     }
 
-    /// Looks whether pods reach each other where nobody judges.
+    /// Looks whether pods reach each other where nobody judges, and closes what it can of that.
     pub(crate) fn look_for_bypass(&mut self) {
         let (Some(kernel), Some(table)) = (&mut self.kernel, &self.table) else { return };
-        let pods = table.endpoints.keys().copied();
-        kernel.bypass = match kernel.paths.bypass(pods) {
+        let pods = || table.endpoints.keys().copied();
+        let looked = kernel.paths.bypass(pods()).and_then(|bypass| {
+            kernel.datapath.close(&kernel.paths.sides(pods())?)?;
+            Ok(bypass)
+        });
+        kernel.bypass = match looked {
             Ok(bypass) => bypass.map(|bypass| bypass.to_string()),
             Err(error) => {
                 Some(format!("whether pods reach each other unjudged cannot be found out: {error}"))

@@ -37,8 +37,17 @@ pub(super) fn read(socket: &mut Socket, config: &Config) -> Result<Installed, Ap
 
 /// The comment of a table, as [`comment_bytes`] has it; `None` if there is no such table.
 pub(crate) fn table_comment(socket: &mut Socket, table: &str) -> Result<Option<Vec<u8>>, ApplyError> {
+    table_comment_of(INET, socket, table)
+}
+
+/// The same of another family.
+pub(crate) fn table_comment_of(
+    family: u8,
+    socket: &mut Socket,
+    table: &str,
+) -> Result<Option<Vec<u8>>, ApplyError> {
     let mut messages = socket.messages();
-    messages.push(kind::GET_TABLE, crate::netlink::ACK, INET, 0, |a| {
+    messages.push(kind::GET_TABLE, crate::netlink::ACK, family, 0, |a| {
         a.text(1, table);
     });
     let mut comment = None;

@@ -8,6 +8,8 @@ use crate::netlink::{ACK, APPEND, Attributes, CREATE, Messages};
 
 pub(crate) const SUBSYSTEM: u16 = 10;
 pub(crate) const INET: u8 = 1;
+/// The family of frames that bridges forward.
+pub(crate) const BRIDGE: u8 = 7;
 
 /// Message numbers of `enum nf_tables_msg_types` in the subsystem.
 pub(crate) mod kind {
@@ -67,6 +69,7 @@ pub(crate) struct Element<'a> {
 /// A transaction.
 #[derive(Debug)]
 pub(crate) struct Batch {
+    family: u8,
     messages: Messages,
     doing: Vec<(u32, String)>,
     set_id: u32,
@@ -112,9 +115,13 @@ impl Part {
 }
 
 impl Batch {
-    pub(crate) fn new(mut messages: Messages) -> Self {
+    pub(crate) fn new(messages: Messages) -> Self {
+        Self::of_family(INET, messages)
+    }
+
+    pub(crate) fn of_family(family: u8, mut messages: Messages) -> Self {
         messages.begin_batch(SUBSYSTEM);
-        Self { messages, doing: Vec::new(), set_id: 0 }
+        Self { family, messages, doing: Vec::new(), set_id: 0 }
     }
 
     /// Whether it asks for nothing.
@@ -125,7 +132,7 @@ impl Batch {
     /// Closes the transaction. The number is of the message that asks for an acknowledgement.
     pub(crate) fn finish(mut self, table: &str) -> (Messages, u32, Vec<(u32, String)>) {
         // Deleting nothing from a table that must exist is a message whose acknowledgement says that all went well.
-        let acknowledged = self.messages.push(kind::NEW_TABLE, ACK, INET, 0, |a| {
+        let acknowledged = self.messages.push(kind::NEW_TABLE, ACK, self.family, 0, |a| {
             a.text(1, table);
         });
         self.doing.push((acknowledged, format!("finding table {table}")));
@@ -268,15 +275,20 @@ impl Batch {
     }
 
     fn push(&mut self, kind: u16, flags: u16, doing: String, fill: impl FnOnce(&mut Attributes<'_>)) {
-        let sequence = self.messages.push(kind, flags, INET, 0, fill);
+        let sequence = self.messages.push(kind, flags, self.family, 0, fill);
         self.doing.push((sequence, doing));
     }
 }
 
 /// A transaction that only deletes a table, and the message that asks for its acknowledgement.
-pub(crate) fn delete_table(mut messages: Messages, table: &str) -> (Messages, u32) {
+pub(crate) fn delete_table(messages: Messages, table: &str) -> (Messages, u32) {
+    delete_table_of(INET, messages, table)
+}
+
+/// The same of another family.
+pub(crate) fn delete_table_of(family: u8, mut messages: Messages, table: &str) -> (Messages, u32) {
     messages.begin_batch(SUBSYSTEM);
-    let acknowledged = messages.push(kind::DELETE_TABLE, ACK, INET, 0, |a| {
+    let acknowledged = messages.push(kind::DELETE_TABLE, ACK, family, 0, |a| {
         a.text(1, table);
     });
     messages.end_batch(SUBSYSTEM);

@@ -38,7 +38,9 @@ pub(crate) enum Ct {
     Protocol = 10,
     ProtoSrc = 11,
     SrcIp = 19,
+    DstIp = 20,
     SrcIp6 = 21,
+    DstIp6 = 22,
 }
 
 /// What of the packet's metadata to load. Numbers of `enum nft_meta_keys`.
@@ -46,6 +48,10 @@ pub(crate) enum Ct {
 pub(crate) enum Meta {
     Priority = 2,
     Mark = 3,
+    /// Number of the interface, in the byte order of the machine; 0 if there is none.
+    Input = 4,
+    /// See [`Meta::Input`].
+    Output = 5,
     InputName = 6,
     OutputName = 7,
     Family = 15,
@@ -64,8 +70,25 @@ pub(crate) enum Sock {
 /// From where a payload offset counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Base {
+    /// The frame's addresses and type, with the tag that a network card has taken out.
+    Link = 0,
     Network = 1,
     Transport = 2,
+}
+
+/// Which address [`Rule::place`] looks up. Flags of `enum nft_fib_flags`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    Source = 1 | 1 << 3,
+    Destination = 1 << 1,
+}
+
+/// What is found. Numbers of `linux/rtnetlink.h`, in the byte order of the machine.
+pub(crate) mod place {
+    /// An address of the node.
+    pub(crate) const OWN: u32 = 2;
+    /// All hosts of a network.
+    pub(crate) const BROADCAST: u32 = 3;
 }
 
 /// How to compare.
@@ -156,6 +179,14 @@ impl Rule {
         })
     }
 
+    /// What the packet's source or destination is to the node; a source is looked for on the interface it came in by.
+    pub(crate) fn place(self, place: Place, to: Register) -> Self {
+        const KIND: u32 = 3;
+        self.expression("fib", |a| {
+            a.u32(1, to.0).u32(2, KIND).u32(3, place as u32);
+        })
+    }
+
     pub(crate) fn set_priority(self, from: Register) -> Self {
         self.expression("meta", |a| {
             a.u32(2, Meta::Priority as u32).u32(3, from.0);
@@ -174,12 +205,28 @@ impl Rule {
         })
     }
 
+    /// Overwrites a part of an ICMPv6 message, and mends its checksum.
+    pub(crate) fn set_icmpv6(self, from: Register, offset: u32, length: u32) -> Self {
+        const INTERNET: u32 = 1;
+        const CHECKSUM: u32 = 2;
+        self.expression("payload", |a| {
+            a.u32(2, Base::Transport as u32).u32(3, offset).u32(4, length);
+            a.u32(5, from.0).u32(6, INTERNET).u32(7, CHECKSUM);
+        })
+    }
+
     pub(crate) fn load(self, value: &[u8], to: Register) -> Self {
         self.expression("immediate", |a| {
             a.u32(1, to.0).nest(2, |data| {
                 data.bytes(1, value);
             });
         })
+    }
+
+    /// Whether the first bits of an address are these.
+    pub(crate) fn begins(self, address: Register, (mask, value): ([u8; 4], [u8; 4])) -> Self {
+        let masked = self.bits(address, u32::from_ne_bytes(mask), 0);
+        masked.compare(address, Compare::Equal, &value)
     }
 
     /// `register = (register & mask) ^ xor`, in the byte order of this machine.

@@ -108,6 +108,12 @@ impl Image {
         Ok(image)
     }
 
+    /// The interfaces that endpoints are behind, which no table knows.
+    pub(crate) fn sides(&self) -> &Names {
+        static NONE: Names = Names::new();
+        self.hashes.get(&HashSet::Sides).unwrap_or(&NONE)
+    }
+
     /// From this image to the wanted one.
     pub(crate) fn changes_to(&self, wanted: &Self) -> Vec<Change> {
         let mut changes: Vec<Change> = HashSet::ALL

@@ -9,9 +9,12 @@ pub(crate) mod adopt;
 pub(crate) mod batch;
 mod bind;
 mod count;
+mod discovery;
 pub(crate) mod expr;
+mod frames;
 mod guard;
 pub(crate) mod image;
+mod nobody;
 pub(crate) mod program;
 pub(crate) mod sets;
 mod sweep;
@@ -20,7 +23,7 @@ mod tiles;
 use crate::error::ApplyError;
 use crate::mark::{Judged, RULE_MASK, Tag};
 use crate::netlink::{Socket, TransactError};
-use crate::{Applied, Beside, Binding, Datapath, Pair, Steering};
+use crate::{Applied, Beside, Binding, Datapath, Pair, Sides, Steering};
 use batch::{Batch, Part, SetSpec, Shape};
 use bind::Rebinding;
 use image::{Change, Image, difference};
@@ -41,9 +44,9 @@ const TABLE: &str = "cofferdam";
 const ABSENT: &str = "cofferdam_absent";
 const GUARD: &str = "cofferdam_guard";
 /// Changes whenever the shape of chains or sets does; a table with another schema is replaced whole.
-const SCHEMA: u32 = 4;
+const SCHEMA: u32 = 5;
 /// The same of the guard's rules.
-const GUARD_SCHEMA: u32 = 2;
+const GUARD_SCHEMA: u32 = 3;
 
 /// How to enforce.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -209,6 +212,30 @@ impl NftDatapath {
         self.add(rebinding, |batch| change.write(batch))?;
         steering.note(change);
         Ok(())
+    }
+
+    /// Closes, between endpoints behind these interfaces, what no policy can speak of: addresses that are nobody's, and on
+    /// bridges frames that IP's hooks do not see. A table that is applied later keeps it so.
+    ///
+    /// # Errors
+    /// Some of it is still open.
+    pub fn close(&mut self, sides: &Sides) -> Result<(), ApplyError> {
+        let Some(state) = &self.installed.state else { return Ok(()) };
+        let wanted: BTreeMap<Key, u32> = sides.keys().map(|key| (key, 0)).collect();
+        let held = state.image.sides();
+        let gone: Vec<Key> = held.keys().filter(|key| !wanted.contains_key(key)).copied().collect();
+        let new: Vec<Key> = wanted.keys().filter(|key| !held.contains_key(key)).copied().collect();
+        if !gone.is_empty() || !new.is_empty() {
+            let name = sets::HashSet::Sides.name();
+            let mut batch = self.batch();
+            batch.remove(TABLE, name, gone.iter().map(Key::element));
+            batch.add(TABLE, name, new.iter().map(Key::element));
+            self.commit(batch, TABLE)?;
+            if let Some(state) = &mut self.installed.state {
+                state.image.hashes.insert(sets::HashSet::Sides, wanted);
+            }
+        }
+        if sides.are_bridged() { frames::close(&mut self.socket) } else { Ok(()) }
     }
 
     /// How many addresses are bound to endpoints.
@@ -519,8 +546,11 @@ impl NftDatapath {
 impl Datapath for NftDatapath {
     fn apply(&mut self, table: &Table) -> Result<Applied, ApplyError> {
         let start = Instant::now();
-        let image = Image::of(table)?;
+        let mut image = Image::of(table)?;
         self.recognize()?;
+        if let Some(state) = &self.installed.state {
+            image.hashes.insert(sets::HashSet::Sides, state.image.sides().clone());
+        }
         let renumbered = self.rules.as_ref() != Some(&table.rules);
         let changes = self.installed.state.as_ref().map(|state| state.image.changes_to(&image));
         if let (Some(state), Some(changes)) = (&self.installed.state, &changes)
@@ -574,6 +604,7 @@ impl Datapath for NftDatapath {
                 .transact(&messages, acknowledged)
                 .map_err(|error| ApplyError::from_transact(error, &doing))?;
         }
+        frames::open(&mut self.socket)?;
         self.installed = Installed::default();
         self.rules = None;
         self.carried.clear();

@@ -7,7 +7,8 @@
 //! The way of a packet (forward, input and output hook, after destination translation):
 //! 1. Its connection's mark carries the tag in force: accept, or drop if the deny bit is set. Nothing else is looked
 //!    at, in either direction.
-//! 2. It belongs to no connection: neighbour discovery passes, anything else of an endpoint is dropped.
+//! 2. It belongs to no connection: neighbour discovery passes, anything else of an endpoint, or from where endpoints are,
+//!    is dropped.
 //! 3. `judge` looks up the connection's original source and its real destination (the source of its replies) and
 //!    stamps the mark. The rule that finds a ruling looks up the tag last and stamps both in one go: the mark never
 //!    holds half a judgement that another processor could take for a whole one.
@@ -19,15 +20,20 @@
 //! stamp, whatever it found.
 //!
 //! A rule cannot remember anything for the next one, so each step of the lookup has a rule that repeats the ones
-//! before it. Lookups that decide which rule set applies (`goto`) are separate from those that yield a ruling, so that
+//! before it. Addresses that are nobody's (link-local ones, and those of many) are judged by the interface: between those
+//! that endpoints are behind nothing passes to or from them, and from there to the node nothing from a link-local one.
+//!
+//! Lookups that decide which rule set applies (`goto`) are separate from those that yield a ruling, so that
 //! a miss never falls through to a wider answer.
 
 use super::Config;
+use super::discovery::{listeners, neighbours, routers};
 use super::expr::{Base, Compare, Ct, End, Meta, Register, Rule, Tuple, state};
+use super::nobody::{NOBODY, from_side, opened, own_packet};
 use super::sets::{HashSet, IntervalSet};
 use crate::mark::{DENY, HELD_DENY, RULING_MASK, TAG_MASK, TAG_SHIFT, Tag, held, ruling_bits};
 use policy::table::Ruling;
-use policy::{Protocol, RuleId, Verdict};
+use policy::{RuleId, Verdict};
 use std::net::IpAddr;
 
 /// One chain. `hook` is the netfilter hook number of a base chain.
@@ -152,8 +158,9 @@ pub(crate) fn moving(p: Parameters) -> Vec<Chain> {
     chains.push(plain("gate", gate(p)));
     chains.push(plain("overtaken", overtaken(p)));
     chains.push(plain("loose", loose(p)));
-    let untracked = Ruling { verdict: Verdict::Deny, rule: RuleId::UNTRACKED };
-    chains.push(plain("untracked", vec![stray(p.tag, untracked)]));
+    for (name, rule) in [("untracked", RuleId::UNTRACKED), (NOBODY, RuleId::UNMANAGED)] {
+        chains.push(plain(name, vec![stray(p.tag, Ruling { verdict: Verdict::Deny, rule })]));
+    }
     chains
 }
 
@@ -230,13 +237,15 @@ fn overtaken(p: Parameters) -> Vec<Rule> {
     rules.push(judge(p.phase));
     rules.extend(settle(p.tag));
     rules.extend(settle(next.next()));
-    rules.push(stray(p.tag, Ruling { verdict: Verdict::Deny, rule: RuleId::UNMANAGED }));
+    rules.push(Rule::new().end(End::Goto(NOBODY)));
     rules
 }
 
 /// Packets of no connection.
 fn loose(p: Parameters) -> Vec<Rule> {
-    let mut rules = neighbour_discovery();
+    let mut rules = vec![routers(own_packet()).end(End::Accept)];
+    rules.extend(neighbours().map(|rule| rule.end(End::Accept)));
+    rules.extend(listeners().map(|rule| rule.end(End::Accept)));
     for phase in [p.phase, p.phase.other(), p.phase] {
         rules.push(Rule::new().end(End::Jump(&of_phase(phase, "loose"))));
     }
@@ -254,6 +263,7 @@ fn loose_of(phase: Phase) -> Vec<Rule> {
             rules.push(concerned.end(End::Goto("untracked")));
         }
     }
+    rules.push(from_side().end(End::Goto("untracked")));
     rules.push(in_force(Rule::new(), phase).end(End::Accept));
     rules
 }
@@ -347,7 +357,7 @@ impl Family {
         of_family(self.number())
     }
 
-    fn set(self, of4: HashSet, of6: HashSet) -> &'static str {
+    pub(super) fn set(self, of4: HashSet, of6: HashSet) -> &'static str {
         match self {
             Self::V4 => of4.name(),
             Self::V6 => of6.name(),
@@ -376,23 +386,29 @@ impl Lane {
     }
 }
 
-struct Judge {
+pub(super) struct Judge {
     phase: Phase,
-    family: Family,
+    pub(super) family: Family,
 }
 
 impl Judge {
     fn chains(&self) -> Vec<Chain> {
-        let judge = vec![
+        let mut judge = vec![
             self.source(Rule::new(), A)
                 .lookup(self.endpoints(), A, SLOT)
                 .end(End::Goto(&self.chain("egress"))),
             self.destination(Rule::new(), A)
                 .lookup(self.endpoints(), A, SLOT)
                 .end(End::Goto(&self.chain("ingress"))),
-            in_force(Rule::new(), self.phase).end(End::Accept),
         ];
-        let mut chains = vec![plain(self.chain("judge"), judge)];
+        judge.extend(self.to_many());
+        judge.push(self.from_nobody());
+        judge.push(in_force(Rule::new(), self.phase).end(End::Accept));
+        let mut chains = vec![
+            plain(self.chain("judge"), judge),
+            plain(self.chain("same"), self.same()),
+            plain(self.chain("own"), self.own()),
+        ];
         for lane in [Lane::Egress, Lane::Pair, Lane::Ingress] {
             chains.extend(self.lane(lane));
         }
@@ -442,23 +458,24 @@ impl Judge {
         chains
     }
 
-    /// What is decided before any row: a pod reaching itself, the own node, both ends local.
+    /// What is decided before any row: a pod reaching itself, the own node, both ends local, nobody's addresses.
     fn before(&self, lane: Lane) -> Vec<Rule> {
         match lane {
-            Lane::Egress => vec![
-                self.stamp_constant(
-                    self.ends(Rule::new()).found(self.family.set(HashSet::Self4, HashSet::Self6), A),
-                    RuleId::SAME_ENDPOINT,
-                ),
-                self.destination(Rule::new(), A)
-                    .lookup(self.endpoints(), A, SLOT)
-                    .end(End::Goto(&self.chain("pair"))),
-            ],
+            Lane::Egress => {
+                let same = self.ends(Rule::new()).found(self.selves(), A);
+                let local = self.destination(Rule::new(), A).lookup(self.endpoints(), A, SLOT);
+                let mut rules =
+                    vec![same.end(End::Goto(&self.chain("same"))), local.end(End::Goto(&self.chain("pair")))];
+                rules.extend(self.to_many());
+                rules.extend(self.to_loopback());
+                rules
+            }
             Lane::Pair => vec![],
-            Lane::Ingress => vec![self.stamp_constant(
-                self.source(Rule::new(), A).found(self.family.set(HashSet::Own4, HashSet::Own6), A),
-                RuleId::OWN_NODE,
-            )],
+            Lane::Ingress => {
+                let own = self.source(Rule::new(), A);
+                let own = own.found(self.family.set(HashSet::Own4, HashSet::Own6), A);
+                vec![own.end(End::Goto(&self.chain("own")))]
+            }
         }
     }
 
@@ -485,9 +502,9 @@ impl Judge {
         }
     }
 
-    fn stamp_constant(&self, rule: Rule, rule_id: RuleId) -> Rule {
-        let ruling = held(Ruling { verdict: Verdict::Allow, rule: rule_id });
-        stamp(rule.load(&ruling.to_ne_bytes(), RULING), self.phase)
+    pub(super) fn stamp_constant(&self, rule: RuleId) -> Rule {
+        let ruling = held(Ruling { verdict: Verdict::Allow, rule });
+        stamp(Rule::new().load(&ruling.to_ne_bytes(), RULING), self.phase)
     }
 
     fn slot(&self, lane: Lane) -> Rule {
@@ -539,19 +556,23 @@ impl Judge {
         }
     }
 
-    fn source(&self, rule: Rule, to: Register) -> Rule {
+    pub(super) fn source(&self, rule: Rule, to: Register) -> Rule {
         self.family.address(rule, Tuple::Original, to)
     }
 
-    fn destination(&self, rule: Rule, to: Register) -> Rule {
+    pub(super) fn destination(&self, rule: Rule, to: Register) -> Rule {
         self.family.address(rule, Tuple::Reply, to)
+    }
+
+    pub(super) fn selves(&self) -> &'static str {
+        self.family.set(HashSet::Self4, HashSet::Self6)
     }
 
     fn endpoints(&self) -> &'static str {
         self.family.set(HashSet::Endpoints4, HashSet::Endpoints6)
     }
 
-    fn chain(&self, stem: &str) -> String {
+    pub(super) fn chain(&self, stem: &str) -> String {
         of_phase(self.phase, &format!("{stem}{}", self.family.digit()))
     }
 }
@@ -563,27 +584,10 @@ fn rest_map(lane: Lane) -> &'static str {
     }
 }
 
-/// RFC 4861 asks for hop limit 255, which no forwarded packet can have; RFC 2710 and 3810 for hop limit 1.
-pub(crate) fn neighbour_discovery() -> Vec<Rule> {
-    let icmpv6 = |hops: u8| {
-        Family::V6
-            .only()
-            .meta(Meta::Protocol, A)
-            .compare(A, Compare::Equal, &[Protocol::ICMPV6.0])
-            .payload(Base::Network, 7, 1, A)
-            .compare(A, Compare::Equal, &[hops])
-            .payload(Base::Transport, 0, 1, A)
-    };
-    let between = |rule: Rule, first: u8, last: u8| {
-        rule.compare(A, Compare::AtLeast, &[first]).compare(A, Compare::AtMost, &[last]).end(End::Accept)
-    };
-    vec![between(icmpv6(255), 133, 137), between(icmpv6(1), 130, 132), between(icmpv6(1), 143, 143)]
-}
-
 /// The chains that log a refused packet and drop it.
 pub(crate) fn refusal(config: &Config) -> Vec<Chain> {
     let log = |prefix| Rule::new().log(config.log_group, prefix).end(End::Drop);
-    let forwards = Rule::new().ct(Ct::Direction, A).compare(A, Compare::Equal, &[0]);
+    let forwards = opened(Rule::new());
     let tuple = |family: Family| {
         let ends = family.address(family.only(), Tuple::Original, A);
         family.address(ends, Tuple::Reply, family.second()).ct(Ct::Protocol, after(family, 0)).ct_tuple(
@@ -660,7 +664,8 @@ mod tests {
                 }
                 for (name, next) in [
                     ("gate", "overtaken"),
-                    ("overtaken", "stray"),
+                    ("overtaken", NOBODY),
+                    (NOBODY, "stray"),
                     ("loose", "untracked"),
                     ("untracked", "stray"),
                 ] {

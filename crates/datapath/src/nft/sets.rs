@@ -84,6 +84,8 @@ pub(crate) enum HashSet {
     Self6,
     Own4,
     Own6,
+    /// Numbers of the interfaces that endpoints are behind.
+    Sides,
     Hosts4,
     Hosts6,
     Bound4,
@@ -99,13 +101,14 @@ pub(crate) enum HashSet {
 }
 
 impl HashSet {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Endpoints4,
         Self::Endpoints6,
         Self::Self4,
         Self::Self6,
         Self::Own4,
         Self::Own6,
+        Self::Sides,
         Self::Hosts4,
         Self::Hosts6,
         Self::Bound4,
@@ -128,6 +131,7 @@ impl HashSet {
             Self::Self6 => "self6",
             Self::Own4 => "own4",
             Self::Own6 => "own6",
+            Self::Sides => "sides",
             Self::Hosts4 => "hosts4",
             Self::Hosts6 => "hosts6",
             Self::Bound4 => "bound4",
@@ -149,6 +153,7 @@ impl HashSet {
             Self::Endpoints6 | Self::Own6 | Self::Hosts6 => &[Part::Ipv6],
             Self::Self4 | Self::Bound4 | Self::Past4 => &[Part::Ipv4, Part::Ipv4],
             Self::Self6 | Self::Bound6 | Self::Past6 => &[Part::Ipv6, Part::Ipv6],
+            Self::Sides => &[Part::Number],
             Self::EgressRest | Self::IngressRest | Self::RowRest => &[Part::Number; 2],
             Self::EgressLanes | Self::IngressLanes => &[Part::Number; 3],
             Self::Cells => &[Part::Number; 4],
@@ -157,7 +162,7 @@ impl HashSet {
 
     /// Whether keys have values.
     pub(crate) fn is_map(self) -> bool {
-        !matches!(self, Self::Self4 | Self::Self6 | Self::Own4 | Self::Own6)
+        !matches!(self, Self::Self4 | Self::Self6 | Self::Own4 | Self::Own6 | Self::Sides)
     }
 
     /// Whether its elements belong to rows.
@@ -168,7 +173,7 @@ impl HashSet {
     /// Most elements; a table that needs more is refused.
     pub(crate) fn bound(self) -> usize {
         match self {
-            Self::Endpoints4 | Self::Endpoints6 | Self::Self4 | Self::Self6 => 1 << 16,
+            Self::Endpoints4 | Self::Endpoints6 | Self::Self4 | Self::Self6 | Self::Sides => 1 << 16,
             Self::Own4 | Self::Own6 => 1 << 12,
             Self::Hosts4 | Self::Hosts6 => 1 << 20,
             Self::Bound4 | Self::Bound6 | Self::Past4 | Self::Past6 => 1 << 19,
@@ -201,6 +206,7 @@ impl HashSet {
             | Self::Self6
             | Self::Own4
             | Self::Own6
+            | Self::Sides
             | Self::Hosts4
             | Self::Hosts6
             | Self::EgressLanes

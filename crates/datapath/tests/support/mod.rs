@@ -22,7 +22,7 @@ use policy::{Generation, Protocol, RuleId, Verdict};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::Arc;
@@ -38,6 +38,15 @@ pub fn privileged() -> bool {
     let able = nix::unistd::geteuid().is_root() && run("ip", &["netns", "list"]);
     if !able {
         eprintln!("SKIPPED: this test needs root (or: unshare -Urnm with a tmpfs on /run) and iproute2");
+    }
+    able
+}
+
+/// Whether netfilter can see what bridges forward here. Says loudly if not.
+pub fn bridges_are_seen() -> bool {
+    let able = std::path::Path::new("/proc/sys/net/bridge").exists();
+    if !able {
+        eprintln!("SKIPPED: pods on a bridge (br_netfilter is not loaded)");
     }
     able
 }
@@ -78,6 +87,19 @@ impl Namespace {
     /// Runs inside and waits.
     pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         self.spawn(work).join().unwrap()
+    }
+
+    /// Its link-local address on an interface, once it may be used.
+    pub fn link_local(&self, interface: &str) -> Ipv6Addr {
+        let (mut found, command) =
+            (None, format!("ip -n {} -6 -br addr show dev {interface} scope link -tentative", self.name));
+        assert!(eventually(|| {
+            let shown = must(&command);
+            let address = shown.split_whitespace().find_map(|word| word.strip_suffix("/64"));
+            found = address.and_then(|address| address.parse().ok());
+            found.is_some()
+        }));
+        found.unwrap()
     }
 
     /// Runs a command inside that must succeed.
@@ -129,6 +151,29 @@ impl Lab {
             }
         }
         lab
+    }
+
+    /// Puts the first two pods on one bridge, `cni0`, with one network.
+    pub fn bridge(&self) {
+        let (n, a, b) = (&self.node.name, &self.pods[0].name, &self.pods[1].name);
+        must(&format!(
+            "ip -n {n} link add cni0 type bridge
+             ip -n {n} link set cni0 up
+             for i in 0 1; do ip -n {n} addr flush dev cfv$i; ip -n {n} link set cfv$i master cni0; done
+             ip -n {n} addr add 10.77.0.1/16 dev cni0
+             ip -n {n} addr add fd77::1/16 dev cni0 nodad
+             for p in {a} {b}; do ip -n $p addr flush dev eth0 scope global; done
+             ip -n {a} addr add 10.77.0.2/16 dev eth0
+             ip -n {b} addr add 10.77.1.2/16 dev eth0
+             ip -n {a} addr add fd77:0::2/16 dev eth0 nodad
+             ip -n {b} addr add fd77:1::2/16 dev eth0 nodad"
+        ));
+    }
+
+    /// Has netfilter see what bridges of the node forward.
+    pub fn see_bridges(&self) {
+        self.node
+            .must("sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1");
     }
 
     /// Opens the datapath in the node's namespace.

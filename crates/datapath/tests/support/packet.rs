@@ -1,10 +1,11 @@
 //! Whole packets made by hand, for protocols without sockets here and sources nobody has.
 
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, sendto, socket,
 };
 use policy::Protocol;
-use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Sends packets with their own network header, from the namespace of the thread that made it.
@@ -17,6 +18,13 @@ impl Sender {
     pub fn new() -> Self {
         let raw = |family| socket(family, SockType::Raw, SockFlag::empty(), SockProtocol::Raw).unwrap();
         Self { v4: raw(AddressFamily::Inet), v6: raw(AddressFamily::Inet6) }
+    }
+
+    /// To an address that is only known on an interface.
+    pub fn send_on(&self, interface: &str, to: Ipv6Addr, packet: &[u8]) {
+        let scope = if_nametoindex(interface).unwrap();
+        let to = SockaddrIn6::from(SocketAddrV6::new(to, 0, 0, scope));
+        sendto(self.v6.as_raw_fd(), packet, &to, MsgFlags::empty()).unwrap();
     }
 
     pub fn send(&self, to: IpAddr, packet: &[u8]) {
