@@ -81,7 +81,7 @@ pub(crate) fn limits(written: &[Located<Written>], source: &dyn Fn(&str, &Positi
             window,
             per: value.per,
             whom: Whom { consumers: patterns(&value.consumers), groups: patterns(&value.groups) },
-            models: patterns(&value.models),
+            models: Patterns::of_models(&value.models, Star::Anything),
         })
     };
     written.iter().enumerate().map(of).collect()

@@ -1,14 +1,19 @@
 //! Lists of patterns, as rules and limits have them.
 //!
 //! A star in a rule that allows stays within the parts of a name (`/`), `**` does not. In what takes something away, a star is
-//! any number of any characters: a pattern that misses something there lets it pass.
+//! any number of any characters: a pattern that misses something there lets it pass. For the same reason names of models are there compared
+//! without regard to case.
 
 use policy::Glob;
 use std::sync::Arc;
 
 /// Patterns; none at all means that nothing was written.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Patterns(Vec<Glob>);
+pub(crate) struct Patterns {
+    globs: Vec<Glob>,
+    /// Letters are the same in either case.
+    is_any_case: bool,
+}
 
 /// Which way a pattern errs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,16 +28,29 @@ impl Patterns {
             Star::Part => Glob::new(text),
             Star::Anything => Glob::new(&text.replace('*', "**")),
         };
-        Self(written.iter().map(glob).collect())
+        Self { globs: written.iter().map(glob).collect(), is_any_case: false }
+    }
+
+    /// Of models. Some servers, as Ollama, find one by its name in any case.
+    pub(crate) fn of_models(written: &[Arc<str>], star: Star) -> Self {
+        match star {
+            Star::Part => Self::new(written, star),
+            Star::Anything => {
+                let lower: Vec<Arc<str>> = written.iter().map(|text| text.to_lowercase().into()).collect();
+                Self { is_any_case: true, ..Self::new(&lower, star) }
+            }
+        }
     }
 
     /// Nothing was written.
     pub(crate) fn is_open(&self) -> bool {
-        self.0.is_empty()
+        self.globs.is_empty()
     }
 
     pub(crate) fn matches(&self, text: &str) -> bool {
-        self.0.iter().any(|glob| glob.matches(text))
+        let lower = self.is_any_case.then(|| text.to_lowercase());
+        let text = lower.as_deref().unwrap_or(text);
+        self.globs.iter().any(|glob| glob.matches(text))
     }
 
     /// Nothing was written, or a name is there and meant.

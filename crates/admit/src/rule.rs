@@ -114,7 +114,7 @@ impl Rule {
             whom: Whom { consumers: patterns(&written.consumers), groups: patterns(&written.groups) },
             classes,
             operations: patterns(&written.operations),
-            models: patterns(&written.models),
+            models: Patterns::of_models(&written.models, star),
             tools: patterns(&written.tools),
             when,
             conditions,

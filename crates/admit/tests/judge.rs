@@ -176,6 +176,9 @@ fn the_first_rule_that_is_meant_decides() {
         ("[{action: Allow, models: [llama]}]".into(), &any, Reason::NoRule),
         ("[{action: Deny, models: [gpt]}, {action: Allow}]".into(), &any, Reason::Denied),
         ("[{action: Deny, models: [gpt]}, {action: Allow}]".into(), &chat(), Reason::Allowed),
+        // A server may find a model by its name in any case; what allows is still exact.
+        ("[{action: Deny, models: ['LLA*']}, {action: Allow}]".into(), &chat(), Reason::Denied),
+        ("[{action: Allow, models: [Llama]}]".into(), &chat(), Reason::NoRule),
         (
             "[{action: Deny, models: [gpt]}, {action: Allow, classes: [introspect]}]".into(),
             &models,

@@ -1,7 +1,7 @@
 //! The body of a request on its way to the server.
 //!
 //! Guarantees: what is not held streams, piece by piece; what contradicts what was judged does not get to the server whole;
-//! trailers that may not be there are not. A body that stops coming is an error.
+//! trailers that may not be there are not. A body that stops coming is an error, and so is one that is held and comes too slowly.
 
 use crate::copies::Tap;
 use crate::fields;
@@ -22,12 +22,15 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 /// Most bytes that a body may decode to.
 const MAX_DECODED: u64 = 64 << 30;
 /// Largest body that is held so that its refusal can name its requests.
 const MAX_RPC: u64 = 1 << 20;
+/// Bytes in a second that a body which is held must have at least, but for the time that its next piece may take: one byte now and
+/// then would keep a place for ever.
+const SLOWEST: usize = 1024;
 /// Held bodies are counted in pieces of so many bytes.
 const GRAIN: usize = 16 * 1024;
 
@@ -192,6 +195,8 @@ pub(crate) struct Outgoing {
     /// Everything came.
     is_over: bool,
     late: Option<Pin<Box<Sleep>>>,
+    /// Since when it is held.
+    began: Option<Instant>,
     course: Arc<Course>,
     size: SizeHint,
     /// Who gets a copy.
@@ -218,6 +223,7 @@ impl Outgoing {
             trailers: None,
             is_over: false,
             late: None,
+            began: None,
             course: Arc::clone(course),
             size,
             tap: None,
@@ -294,9 +300,14 @@ impl Outgoing {
     }
 
     async fn hold_more(&mut self) -> Result<(), Unread> {
-        let Some(piece) = poll_fn(|cx| self.poll_take(cx)).await.map_err(|Broken| Unread::Gone)? else {
-            return Ok(());
+        let began = *self.began.get_or_insert_with(Instant::now);
+        let pace = Duration::from_secs((self.held_bytes / SLOWEST) as u64);
+        let until = began + self.hold.piece_within + pace;
+        let Ok(taken) = timeout_at(until, poll_fn(|cx| self.poll_take(cx))).await else {
+            self.course.abort(Reason::Timeout);
+            return Err(Unread::Gone);
         };
+        let Some(piece) = taken.map_err(|Broken| Unread::Gone)? else { return Ok(()) };
         self.held_bytes += piece.len();
         // Whatever becomes of it: where nobody must see it whole, it goes on.
         self.held.push_back(piece);

@@ -84,8 +84,10 @@ pub struct Limits {
     pub pick: Duration,
     /// Until the head of an answer, where a route says nothing.
     pub answer: Duration,
-    /// For the next piece of an answer.
+    /// For the next piece of an answer, or for anything over a WebSocket, either way.
     pub answer_piece: Duration,
+    /// For anything over a connection that is handed on in its TLS, either way.
+    pub passed: Duration,
 }
 
 impl Default for Limits {
@@ -107,6 +109,7 @@ impl Default for Limits {
             pick: seconds(10),
             answer: seconds(600),
             answer_piece: seconds(300),
+            passed: seconds(3600),
         }
     }
 }

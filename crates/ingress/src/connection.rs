@@ -9,10 +9,12 @@ use crate::crowd::Full;
 use crate::pool::Spoken;
 use crate::reason::Reason;
 use crate::record::{Begin, End, Guard};
-use crate::request::{Client, Exchange, Hello};
+use crate::request::{Client, Exchange, Hello, MAX_TRIED, spread};
 use crate::server::{Phase, Shared, stopped};
 use crate::socket::{Begun, Patience, Socket, Stream, Wrong};
 use crate::taking::Streams;
+use crate::tunnel::{Quiet, copy};
+use crate::upstream::{Io, Lease};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,8 +23,9 @@ use routes::{ListenerId, ListenerProtocol, Target};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, copy_bidirectional};
+use tokio::io::{AsyncReadExt, split};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -63,10 +66,10 @@ pub(crate) async fn serve(
     }
     let Ok(Some((stream, hello))) = timeout(shared.limits.head, hello(stream)).await else { return };
     let name = hello.sni.as_ref().map(policy::DnsName::as_str);
-    let Some(listener) = live.routing().listener_for(port, name) else { return };
-    let Some(config) = live.tls(listener.id) else {
+    let Some(listener) = live.routing().listener_for(port, name).map(|listener| listener.id) else { return };
+    let Some(config) = live.tls(listener) else {
         if let Some(name) = name {
-            pass_on(&shared, &live, listener.id, name, stream, &mut phase.clone()).await;
+            pass_on(&shared, live, listener, name, stream, &mut phase.clone()).await;
         }
         return;
     };
@@ -106,28 +109,44 @@ async fn hello(mut stream: TcpStream) -> Option<(Begun<TcpStream>, ClientHello)>
 /// Hands TLS on as it is.
 async fn pass_on(
     shared: &Shared,
-    live: &Live,
+    live: Arc<Live>,
     listener: ListenerId,
     name: &str,
-    mut stream: Begun<TcpStream>,
+    stream: Begun<TcpStream>,
     phase: &mut watch::Receiver<Phase>,
 ) {
     let Some(rule) = live.routing().find_tls(listener, name) else { return };
-    let Some(backend) = rule.pick(shared.next_number()) else { return };
+    let Some(backend) = rule.pick(spread(shared.next_number())) else { return };
     if matches!(backend.target, Target::Nobody(_)) {
         return;
     }
-    let Some(endpoint) = shared.pool.pick(live.endpoints(&backend.target), Spoken::default(), &[]) else {
-        return;
-    };
-    let _load = endpoint.lease();
-    let connecting = timeout(shared.limits.connect, TcpStream::connect(endpoint.address));
-    let Ok(Ok(mut server)) = connecting.await else { return };
+    let addresses = live.endpoints(&backend.target);
+    let Some((_load, server)) = connected(shared, addresses).await else { return };
+    // It outlives configurations.
+    drop(live);
+    let (quiet, count) = (Quiet::new(shared.limits.passed), AtomicU64::new(0));
+    let (from_client, to_client) = split(stream);
+    let (from_server, to_server) = split(server);
+    let up = copy(from_client, to_server, &quiet, &count);
+    let copied = async { tokio::try_join!(up, copy(from_server, to_client, &quiet, &count)) };
     tokio::select! {
         // How it ended, both ends see.
-        _ended = copy_bidirectional(&mut stream, &mut server) => {}
+        _ended = copied => {}
         () = stopped(phase) => {}
     }
+}
+
+/// The endpoint of these that has the least to do, of those that can be reached.
+async fn connected(shared: &Shared, addresses: &[SocketAddr]) -> Option<(Lease, Box<dyn Io>)> {
+    let mut tried = Vec::new();
+    while tried.len() < MAX_TRIED {
+        let endpoint = shared.pool.pick(addresses, Spoken::default(), &tried)?;
+        if let Some(server) = endpoint.connect(shared.limits.connect).await {
+            return Some((endpoint.lease(), server));
+        }
+        tried.push(endpoint.address);
+    }
+    None
 }
 
 /// Finds out whether a connection in clear begins with HTTP/2.

@@ -2,7 +2,7 @@
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use routes::{HeaderChange, Matched, PathChange, Redirect, Rewrite};
+use routes::{HeaderChange, Matched, Rewrite};
 
 /// Fields that frame a message or name its connection, which no filter may write.
 pub(crate) const FRAMING: [&str; 8] =
@@ -28,17 +28,6 @@ pub(crate) fn change(headers: &mut HeaderMap, changes: &[HeaderChange]) {
     }
 }
 
-fn changed(change: &PathChange, path: &str, matched: &Matched) -> String {
-    match change {
-        PathChange::Full(path) => path.to_string(),
-        PathChange::Prefix(prefix) => {
-            let rest = path.get(matched.prefix.unwrap_or(0)..).unwrap_or_default();
-            let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-            if rest.is_empty() && prefix.is_empty() { "/".to_owned() } else { format!("{prefix}{rest}") }
-        }
-    }
-}
-
 /// The target of a request as it goes on. `None`: what it became is none.
 pub(crate) fn target(
     rewrite: Option<&Rewrite>,
@@ -46,56 +35,17 @@ pub(crate) fn target(
     matched: &Matched,
 ) -> Option<PathAndQuery> {
     let Some(change) = rewrite.and_then(|rewrite| rewrite.path.as_ref()) else { return Some(asked.clone()) };
-    let path = changed(change, asked.path(), matched);
-    let path = if path.starts_with('/') { path } else { format!("/{path}") };
+    let path = change.of(asked.path(), matched.prefix);
     match asked.query() {
         Some(query) => format!("{path}?{query}").parse().ok(),
         None => path.parse().ok(),
     }
 }
 
-/// What a redirect is made of, besides itself.
-pub(crate) struct Asked<'a> {
-    pub(crate) is_tls: bool,
-    /// Of the listener.
-    pub(crate) port: u16,
-    /// As the client wrote it, with its port if it has one.
-    pub(crate) host: &'a str,
-    pub(crate) target: &'a PathAndQuery,
-}
-
-/// `Location` of a redirect (Gateway API, HTTPRequestRedirectFilter).
-pub(crate) fn location(redirect: &Redirect, asked: &Asked<'_>, matched: &Matched) -> String {
-    let own = if asked.is_tls { "https" } else { "http" };
-    let scheme = redirect.scheme.as_deref().unwrap_or(own);
-    let well_known = |scheme: &str| if scheme == "https" { 443 } else { 80 };
-    let port = match (redirect.port, &redirect.scheme) {
-        (Some(port), _) => port,
-        (None, Some(scheme)) => well_known(scheme),
-        (None, None) => asked.port,
-    };
-    let host = redirect.host.as_deref().unwrap_or_else(|| without_port(asked.host));
-    let path = match &redirect.path {
-        Some(change) => changed(change, asked.target.path(), matched),
-        None => asked.target.path().to_owned(),
-    };
-    let port = if port == well_known(scheme) { String::new() } else { format!(":{port}") };
-    let query = asked.target.query().map(|query| format!("?{query}")).unwrap_or_default();
-    format!("{scheme}://{host}{port}{path}{query}")
-}
-
-/// The host of an authority.
-fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => host,
-        Some(_) | None => authority,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use routes::ListenerId;
+    use routes::{ListenerId, PathChange};
 
     fn matched(prefix: Option<usize>) -> Matched {
         Matched { listener: ListenerId(0), prefix }
@@ -113,24 +63,6 @@ mod tests {
             let rewrite = Rewrite { host: None, path: Some(PathChange::Prefix(prefix.into())) };
             let found = target(Some(&rewrite), &asked.parse().unwrap(), &matched(Some(taken))).unwrap();
             assert_eq!(found.as_str(), expected, "{asked} {prefix}");
-        }
-    }
-
-    #[test]
-    fn a_redirect_keeps_what_it_does_not_change() {
-        let plain = Redirect { scheme: None, host: None, port: None, path: None, status: 302 };
-        let https = Redirect { scheme: Some("https".into()), ..plain.clone() };
-        let moved = Redirect { host: Some("b.example".into()), port: Some(8443), ..https.clone() };
-        let deeper = Redirect { path: Some(PathChange::Prefix("/v2".into())), ..plain.clone() };
-        for (redirect, expected) in [
-            (plain, "http://a.example:8080/v1/x?q=1"),
-            (https, "https://a.example/v1/x?q=1"),
-            (moved, "https://b.example:8443/v1/x?q=1"),
-            (deeper, "http://a.example:8080/v2/x?q=1"),
-        ] {
-            let target = "/v1/x?q=1".parse().unwrap();
-            let asked = Asked { is_tls: false, port: 8080, host: "a.example:8080", target: &target };
-            assert_eq!(location(&redirect, &asked, &matched(Some(3))), expected);
         }
     }
 

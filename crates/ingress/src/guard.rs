@@ -26,7 +26,7 @@ pub(crate) struct Said {
     pub(crate) unread: Option<String>,
 }
 
-/// Fields whose texts are names, kinds and settings, and not said to a model.
+/// Fields whose texts are names, kinds and settings, and not said to a model, where they look like it.
 const SETTINGS: [&str; 14] = [
     "model",
     "role",
@@ -43,6 +43,14 @@ const SETTINGS: [&str; 14] = [
     "mime_type",
     "media_type",
 ];
+
+/// Bytes of the longest setting or name of a member. Templates of chats write roles, ids and names of parameters into what the model
+/// reads, so that longer ones are looked at as texts.
+const MOST_NAME: usize = 64;
+
+/// Members in which messages may stand, or whole requests, each with what its operator says.
+const LEADS_TO_MESSAGES: [&str; 8] =
+    ["messages", "contents", "input", "params", "request", "requests", "body", "generateContentRequest"];
 
 /// Fields in which servers of models take what is said in tokens or in vectors, which only the model can read: of OpenAI's completions,
 /// vLLM, SGLang, llama.cpp and Ollama.
@@ -69,7 +77,7 @@ pub(crate) fn ask(policy: &Guard, body: &[u8]) -> Said {
                 "it says something to the model in tokens or vectors, which the guard cannot read",
             );
         }
-        Ok(value) => texts.read(&value, Role::User),
+        Ok(value) => texts.read_body(&value),
         Err(_) => match std::str::from_utf8(body) {
             Ok(text) if !may_be_json(text) => texts.put(text, Role::User),
             Ok(_) => return unread("its body looks like JSON that only some readers take"),
@@ -80,11 +88,12 @@ pub(crate) fn ask(policy: &Guard, body: &[u8]) -> Said {
         return unread("it has more texts than the guard looks at");
     }
     let wanted = |role: Role| is_wanted(policy, role);
-    let mut worst: Option<(Verdict, Role)> = None;
+    let (mut worst, mut is_partial): (Option<(Verdict, Role)>, bool) = (None, false);
     for (text, role) in texts.found.iter().filter(|(_, role)| wanted(*role)) {
         let Some(verdict) = guard::judge(text, looked_at_as(*role)) else {
             return unread("the guard is damaged");
         };
+        is_partial |= verdict.is_partial && !is_coded(text);
         if worst.as_ref().is_none_or(|(worst, _)| verdict.score > worst.score) {
             worst = Some((verdict, *role));
         }
@@ -100,8 +109,15 @@ pub(crate) fn ask(policy: &Guard, body: &[u8]) -> Said {
         why: verdict.reason(),
     };
     let why = || format!("a text of the {}: {} (score {:.2})", name(role), verdict.reason(), verdict.score);
-    let stops = (is_enforced && band == Band::Block).then(|| (Reason::GuardBlocked, why()));
-    Said { fact: Some(fact), stops, unread: None }
+    let stops = match band {
+        Band::Block => Some((Reason::GuardBlocked, why())),
+        _ if is_partial => {
+            let why = "one of its texts is so long that the guard did not look at its middle";
+            Some((Reason::Uninspected, why.to_owned()))
+        }
+        Band::Allow | Band::Annotate => None,
+    };
+    Said { fact: Some(fact), stops: stops.filter(|_| is_enforced), unread: None }
 }
 
 /// The texts of a body that are the operator's: what the model must not repeat. `None`: it cannot be read.
@@ -110,9 +126,16 @@ pub(crate) fn operator_texts(body: &[u8]) -> Option<Vec<String>> {
         return Some(Vec::new());
     }
     let mut texts = Texts::default();
-    texts.read(&serde_json::from_slice(body).ok()?, Role::User);
+    texts.read_body(&serde_json::from_slice(body).ok()?);
     let is_operators = |(text, role): (String, Role)| (role == Role::Operator).then_some(text);
     (!texts.is_over).then(|| texts.found.into_iter().filter_map(is_operators).collect())
+}
+
+/// Whether a text is bytes in base64, such as a picture or a sound: nobody reads words in it.
+fn is_coded(text: &str) -> bool {
+    let coded = text.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")).map(|(_, rest)| rest);
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=\r\n".contains(&byte);
+    coded.unwrap_or(text).bytes().all(is_letter)
 }
 
 /// Whether something is said in a way that only the model can read.
@@ -134,7 +157,7 @@ fn may_be_json(text: &str) -> bool {
 /// What is said last that is no operator's and no tool's; `None`: there is no such text, or more than is looked at.
 pub(crate) fn last_text(said: &serde_json::Value) -> Option<String> {
     let mut texts = Texts::default();
-    texts.read(&Node::deserialize(said).ok()?, Role::User);
+    texts.read(&Node::deserialize(said).ok()?, None);
     let of_user = texts.found.into_iter().rev().find(|(_, role)| *role == Role::User);
     of_user.filter(|_| !texts.is_over).map(|(text, _)| text)
 }
@@ -197,23 +220,77 @@ impl Texts {
         self.found.push((text.to_owned(), role));
     }
 
-    /// Reads a value; serde_json bounds how deep one is.
-    fn read(&mut self, value: &Node, role: Role) {
+    /// Reads a body, which is no message, whatever role it says that it has.
+    fn read_body(&mut self, body: &Node) {
+        match body {
+            Node::Members(members) => self.read_members(members, None),
+            Node::Text(_) | Node::List(_) | Node::Number | Node::Other => self.read(body, None),
+        }
+    }
+
+    /// Reads a value; serde_json bounds how deep one is. `role`: whose it is; `None`: nothing around it says that.
+    fn read(&mut self, value: &Node, role: Option<Role>) {
         match value {
-            Node::Text(text) => self.put(text, role),
-            Node::List(items) => items.iter().for_each(|item| self.read(item, role)),
-            Node::Members(members) => {
-                let role = role_of_members(members).unwrap_or(role);
-                for (name, value) in members {
-                    let is_setting = SETTINGS.contains(&name.as_str()) && matches!(value, Node::Text(_));
-                    if !is_setting {
-                        self.read(value, of_field(name).unwrap_or(role));
-                    }
-                }
+            Node::Text(text) => self.put(text, role.unwrap_or(Role::User)),
+            Node::List(items) => {
+                items.iter().for_each(|item| self.read(item, role));
+                self.read_as_one(items, role);
             }
+            Node::Members(members) => self.read_members(members, within(role, role_of_members(members))),
             Node::Number | Node::Other => {}
         }
     }
+
+    fn read_members(&mut self, members: &[(String, Node)], role: Option<Role>) {
+        for (name, value) in members {
+            let own = within(role, of_field(name));
+            if !is_name(name) {
+                self.put(name, own.unwrap_or(Role::User));
+            }
+            match value.text() {
+                Some(text) if is_setting(name, text) => {}
+                // Who makes up a role speaks in it for nobody else.
+                Some(text) if name == "role" => self.put(text, Role::User),
+                // Elsewhere such names may be those of anything, such as of what a tool is called with.
+                _ if LEADS_TO_MESSAGES.contains(&name.as_str()) => self.read(value, own),
+                _ => self.read(value, own.or(Some(Role::User))),
+            }
+        }
+    }
+
+    /// Parts of one message a model reads as one text, wherever it is cut.
+    fn read_as_one(&mut self, items: &[Node], role: Option<Role>) {
+        let part = |item: &Node| {
+            let Node::Members(members) = item else { return None };
+            let text = members.iter().find(|(name, _)| name == "text")?.1.text()?;
+            role_of_members(members).is_none().then(|| text.to_owned())
+        };
+        let parts: Vec<String> = items.iter().filter_map(part).collect();
+        if parts.len() > 1 {
+            self.put(&parts.join("\n"), role.unwrap_or(Role::User));
+        }
+    }
+}
+
+/// Whose texts are those within others: a tool's stay a tool's, and nothing within what is a user's becomes an operator's.
+fn within(around: Option<Role>, own: Option<Role>) -> Option<Role> {
+    match (around, own) {
+        (None | Some(Role::Operator), Some(own)) => Some(own),
+        (Some(Role::Tool), _) | (_, Some(Role::Tool)) => Some(Role::Tool),
+        (around, _) => around,
+    }
+}
+
+fn is_setting(name: &str, text: &str) -> bool {
+    match name {
+        "role" => role_of(Some(text), "").is_some(),
+        _ => SETTINGS.contains(&name) && is_name(text),
+    }
+}
+
+/// Whether a text is a name and nothing that says more.
+fn is_name(text: &str) -> bool {
+    text.len() <= MOST_NAME && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Whose texts are those of an object. Where it says that twice and not the same, readers differ, and nobody vouches for them.
@@ -273,7 +350,7 @@ mod tests {
             "prompt": "complete this",
         });
         let mut texts = Texts::default();
-        texts.read(&Node::deserialize(&body).unwrap(), Role::User);
+        texts.read(&Node::deserialize(&body).unwrap(), None);
         let mut found: Vec<(&str, &str)> =
             texts.found.iter().map(|(text, role)| (text.as_str(), name(*role))).collect();
         found.sort_unstable();
@@ -345,6 +422,59 @@ mod tests {
         ] {
             assert_eq!(reason(body.as_bytes()).is_none(), is_read, "{body}");
         }
+    }
+
+    #[test]
+    fn nothing_that_a_template_may_write_for_the_model_is_passed_over() {
+        let policy =
+            Guard { mode: ProtectionMode::Enforce, annotate_at: None, block_at: None, roles: Vec::new() };
+        let user = |content: serde_json::Value| serde_json::json!([{"role": "user", "content": content}]);
+        let parts: Vec<_> =
+            ATTACK.split(' ').map(|word| serde_json::json!({"type": "text", "text": word})).collect();
+        let in_schema = |schema: serde_json::Value| {
+            let tools =
+                serde_json::json!([{"type": "function", "function": {"name": "f", "parameters": schema}}]);
+            serde_json::json!({"messages": user("hi".into()), "tools": tools})
+        };
+        for body in [
+            serde_json::json!({"messages": [{"role": format!("user\n{ATTACK}"), "content": "hi"}]}),
+            serde_json::json!({"messages": [{"role": "tool", "tool_call_id": ATTACK, "content": "hi"}]}),
+            serde_json::json!({"messages": user(parts.into())}),
+            serde_json::json!({"messages": user("hi".into()), "documents": [{ATTACK: "x"}]}),
+            in_schema(serde_json::json!({"properties": {ATTACK: {"type": "string"}}})),
+            // Names that mean an operator elsewhere.
+            in_schema(serde_json::json!({"properties": {"instructions": {"description": ATTACK}}})),
+            in_schema(serde_json::json!({"default": {"role": "system", "content": ATTACK}})),
+            serde_json::json!({"messages": user(serde_json::json!([{"role": "system", "text": ATTACK}]))}),
+            serde_json::json!({"role": "system", "prompt": ATTACK}),
+            serde_json::json!({"role": "system", "messages": user(ATTACK.into())}),
+            serde_json::json!({"method": "tools/call", "params": {"arguments": {"system": ATTACK}}}),
+        ] {
+            let stops = ask(&policy, body.to_string().as_bytes()).stops;
+            assert_eq!(stops.map(|(reason, _)| reason), Some(Reason::GuardBlocked), "{body}");
+        }
+        for body in [
+            serde_json::json!({"messages": user("hi".into()), "system": [{"type": "text", "text": ATTACK}]}),
+            serde_json::json!({"input": [{"type": "message", "role": "developer", "content": ATTACK}]}),
+            serde_json::json!({"requests": [{"params": {"system": ATTACK, "messages": user("hi".into())}}]}),
+        ] {
+            assert!(ask(&policy, body.to_string().as_bytes()).stops.is_none(), "an operator's: {body}");
+        }
+    }
+
+    #[test]
+    fn a_text_whose_middle_nobody_looked_at_does_not_pass_unless_it_is_bytes() {
+        let policy = |mode| Guard { mode, annotate_at: None, block_at: None, roles: Vec::new() };
+        let asked = |text: &str, mode| {
+            let body = serde_json::json!({"messages": [{"role": "user", "content": text}]});
+            ask(&policy(mode), body.to_string().as_bytes()).stops.map(|(reason, _)| reason)
+        };
+        let long =
+            "the weather was nice and so we went for a walk along the lake. ".repeat(guard::LARGEST / 40);
+        assert_eq!(asked(&long, ProtectionMode::Enforce), Some(Reason::Uninspected));
+        assert_eq!(asked(&long, ProtectionMode::Shadow), None);
+        let picture = format!("data:image/png;base64,{}", "iVBORw0K".repeat(guard::LARGEST / 4));
+        assert_eq!(asked(&picture, ProtectionMode::Enforce), None);
     }
 
     #[test]

@@ -84,6 +84,8 @@ impl Judging<'_> {
             None => class_unless_told(method, path),
         };
         let class = of_operation(class, operation, kind);
+        // A server behind decodes it too, so that no spelling gets around a condition.
+        let meant = routes::read_path(path);
         let facts = Facts {
             class,
             operation: &operation.api,
@@ -91,7 +93,7 @@ impl Judging<'_> {
             tools: &operation.tools,
             calls: &operation.calls,
             method,
-            path,
+            path: meant.as_deref().unwrap_or(path),
             input_tokens: Some(estimate_question(body.length())),
         };
         let verdict = self.held.effective.judge(consumer, &facts);
@@ -215,7 +217,7 @@ impl Judging<'_> {
             client: self.client.address,
             server: SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.client.port)),
             line: waf::Asked::line(head),
-            headers: head.headers.clone(),
+            headers: waf::Asked::fields(head),
             body,
         };
         let (policy, rules) = (*policy, rules.clone());

@@ -42,6 +42,8 @@ use tokio::time::{Instant, timeout};
 /// How long, and how much of, the body of a refused request is thrown away, so that its client hears the refusal.
 const DISCARD_PATIENCE: Duration = Duration::from_secs(2);
 const DISCARD: usize = 256 * 1024;
+/// Endpoints that are tried for one request.
+pub(crate) const MAX_TRIED: usize = 3;
 /// In how many seconds a client should try again where nobody knows.
 const RETRY: u64 = 1;
 
@@ -197,7 +199,7 @@ impl Exchange {
             // Browsers ask so without saying who they are for.
             Ok(_) if is_preflight => return preflight(guard),
             Ok(way) if way.rule.filters.redirect.is_some() => {
-                return self.redirected(host.as_deref().unwrap_or_default(), &head, &way, guard);
+                return redirected(host.as_deref().unwrap_or_default(), &head, &way, guard);
             }
             Ok(way) => {
                 let host = host.as_deref().unwrap_or_default();
@@ -335,14 +337,8 @@ impl Exchange {
         let listener = routing.listener_for(self.client.port, named).ok_or(Reason::NoListener)?;
         let gateway = &listener.gateway;
         guard.record.gateway = Some(format!("{}/{}/{}", gateway.namespace, gateway.name, listener.name));
-        let asked = routes::Asked {
-            host,
-            path: head.uri.path(),
-            query: head.uri.query(),
-            method: head.method.as_str(),
-            headers: &Fields(&head.headers),
-        };
-        let (rule, matched) = match routing.find(listener.id, &asked) {
+        let fields = Fields(&head.headers);
+        let (rule, matched) = match routing.find(listener.id, &asked(host, head, &fields)) {
             Found::Rule(rule, matched) => (rule, matched),
             Found::Nothing(why) => return Err(nothing(why)),
         };
@@ -371,36 +367,25 @@ impl Exchange {
             Stop { retry_after: Some(RETRY), ..reason.into() }
         })
     }
+}
 
-    fn redirected(
-        &self,
-        host: &str,
-        head: &request::Parts,
-        way: &Way<'_>,
-        mut guard: Guard,
-    ) -> Response<Answer> {
-        let mut response = Response::new(());
-        let target = head.uri.path_and_query().cloned();
-        let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let asked = filters::Asked {
-            is_tls: self.client.tls.is_some(),
-            port: self.client.port,
-            host,
-            target: &target,
-        };
-        if let Some(redirect) = &way.rule.filters.redirect {
-            let location = filters::location(redirect, &asked, &way.matched);
-            *response.status_mut() = StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND);
-            if let Ok(location) = HeaderValue::from_str(&location) {
-                response.headers_mut().insert(header::LOCATION, location);
-            }
+/// The answer that leads elsewhere.
+fn redirected(host: &str, head: &request::Parts, way: &Way<'_>, mut guard: Guard) -> Response<Answer> {
+    let mut response = Response::new(());
+    let listener = way.live.routing().listener(way.matched.listener);
+    if let (Some(redirect), Some(listener)) = (&way.rule.filters.redirect, listener) {
+        let fields = Fields(&head.headers);
+        let location = redirect.location(listener, &asked(host, head, &fields), way.matched.prefix);
+        *response.status_mut() = StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND);
+        if let Ok(location) = HeaderValue::from_str(&location) {
+            response.headers_mut().insert(header::LOCATION, location);
         }
-        filters::change(response.headers_mut(), &way.rule.filters.response);
-        guard.refused(Reason::Redirected, None);
-        guard.answered(response.status().as_u16());
-        guard.record.end = End::Closed;
-        response.map(|()| Answer::own(Bytes::new(), guard))
     }
+    filters::change(response.headers_mut(), &way.rule.filters.response);
+    guard.refused(Reason::Redirected, None);
+    guard.answered(response.status().as_u16());
+    guard.record.end = End::Closed;
+    response.map(|()| Answer::own(Bytes::new(), guard))
 }
 
 /// The answer to a browser that asks whether it may ask; what it may is added.
@@ -456,11 +441,17 @@ fn operation(
 
 /// Spreads a counter over all numbers, so that weights hold for every rule whatever others are asked in between
 /// (the finalizer of SplitMix64).
-fn spread(number: u64) -> u64 {
+pub(crate) fn spread(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
+}
+
+/// A request as routing looks at it.
+fn asked<'a>(host: &'a str, head: &'a request::Parts, headers: &'a Fields<'a>) -> routes::Asked<'a> {
+    let (path, query) = (head.uri.path(), head.uri.query());
+    routes::Asked { host, path, query, method: head.method.as_str(), headers }
 }
 
 /// Fields as routing looks at them.

@@ -15,11 +15,12 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use inspect::sieve::Sieve;
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How what a server says is looked through.
 pub(crate) struct Looking {
@@ -31,6 +32,43 @@ pub(crate) struct Looking {
 
 /// Bytes copied at once.
 const PIECE: usize = 16 * 1024;
+
+/// When something came last over both ways of a connection: one that only listens is not idle.
+#[derive(Debug)]
+pub(crate) struct Quiet {
+    last: Mutex<Instant>,
+    most: Duration,
+}
+
+impl Quiet {
+    /// Something must come within so long.
+    pub(crate) fn new(most: Duration) -> Self {
+        Self { last: Mutex::new(Instant::now()), most }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Instant> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something came.
+    fn note(&self) {
+        *self.last() = Instant::now();
+    }
+
+    /// What comes; `None`: nothing came for too long, either way.
+    async fn heard<T>(&self, coming: impl Future<Output = T>) -> Option<T> {
+        let mut coming = pin!(coming);
+        loop {
+            let until = *self.last() + self.most;
+            if let Ok(came) = timeout_at(until, &mut coming).await {
+                return Some(came);
+            }
+            if *self.last() + self.most <= until {
+                return None;
+            }
+        }
+    }
+}
 
 /// Has both ends copied once the answer that agrees to it is out, and gives that answer.
 pub(crate) fn agreed(
@@ -53,11 +91,12 @@ pub(crate) fn agreed(
         let (from_client, to_client) = split(TokioIo::new(client));
         let (from_server, to_server) = split(TokioIo::new(server));
         let course = Arc::clone(&guard.course);
-        let up = copy(from_client, to_server, idle, &course.up);
+        let quiet = Quiet::new(idle);
+        let up = copy(from_client, to_server, &quiet, &course.up);
         let copied = match looking {
-            None => tokio::try_join!(up, copy(from_server, to_client, idle, &course.down)).map(|_| ()),
+            None => tokio::try_join!(up, copy(from_server, to_client, &quiet, &course.down)).map(|_| ()),
             Some(looking) => {
-                let looked = looked_at(from_server, to_client, idle, looking, &mut guard);
+                let looked = looked_at(from_server, to_client, &quiet, looking, &mut guard);
                 tokio::try_join!(up, looked).map(|_| ())
             }
         };
@@ -67,10 +106,10 @@ pub(crate) fn agreed(
 }
 
 /// Copies until the end.
-async fn copy<R, W>(
+pub(crate) async fn copy<R, W>(
     mut from: ReadHalf<R>,
     mut to: WriteHalf<W>,
-    idle: Duration,
+    quiet: &Quiet,
     count: &AtomicU64,
 ) -> Result<(), Broken>
 where
@@ -79,12 +118,13 @@ where
 {
     let mut piece = vec![0; PIECE];
     loop {
-        let Ok(Ok(length)) = timeout(idle, from.read(&mut piece)).await else { return Err(Broken) };
+        let Some(Ok(length)) = quiet.heard(from.read(&mut piece)).await else { return Err(Broken) };
+        quiet.note();
         let bytes = piece.get(..length).unwrap_or_default();
         if bytes.is_empty() {
             return to.shutdown().await.map_err(|_| Broken);
         }
-        let written = timeout(idle, to.write_all(bytes)).await;
+        let written = timeout(quiet.most, to.write_all(bytes)).await;
         if !matches!(written, Ok(Ok(()))) {
             return Err(Broken);
         }
@@ -96,7 +136,7 @@ where
 async fn looked_at<R, W>(
     mut from: ReadHalf<R>,
     mut to: WriteHalf<W>,
-    idle: Duration,
+    quiet: &Quiet,
     looking: Looking,
     guard: &mut Guard,
 ) -> Result<(), Broken>
@@ -111,14 +151,22 @@ where
     loop {
         let mut out = Vec::new();
         let is_waiting = frames.sieve().is_waiting();
-        let came = match timeout(if is_waiting { QUIET } else { idle }, from.read(&mut piece)).await {
-            Ok(Ok(0)) => {
+        let reading = from.read(&mut piece);
+        let read = match is_waiting {
+            true => timeout(QUIET, reading).await.ok(),
+            false => quiet.heard(reading).await,
+        };
+        if read.is_some() {
+            quiet.note();
+        }
+        let came = match read {
+            Some(Ok(0)) => {
                 is_over = true;
                 frames.end(&mut out)
             }
-            Ok(Ok(length)) => frames.push(piece.get(..length).unwrap_or_default(), &mut out),
-            Err(_) if is_waiting => frames.flush(&mut out),
-            Ok(Err(_)) | Err(_) => return Err(Broken),
+            Some(Ok(length)) => frames.push(piece.get(..length).unwrap_or_default(), &mut out),
+            None if is_waiting => frames.flush(&mut out),
+            Some(Err(_)) | None => return Err(Broken),
         };
         sieving::note(frames.sieve(), &told, &mut guard.record);
         if let Err(stop) = came {
@@ -129,7 +177,7 @@ where
             guard.course.abort(reason);
         }
         guard.course.down.fetch_add(out.len() as u64, Ordering::Relaxed);
-        let written = timeout(idle, to.write_all(&out)).await;
+        let written = timeout(quiet.most, to.write_all(&out)).await;
         if !matches!(written, Ok(Ok(()))) || guard.course.aborted().is_some() {
             let _gone = to.shutdown().await;
             return Err(Broken);

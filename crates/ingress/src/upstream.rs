@@ -97,7 +97,7 @@ pub(crate) enum Failed {
 }
 
 /// What a connection is made over.
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
@@ -192,11 +192,12 @@ impl Endpoint {
         }
     }
 
-    async fn connect(&self, within: Duration) -> Option<TokioIo<Box<dyn Io>>> {
+    /// A new connection. One that cannot be had is remembered for a moment.
+    pub(crate) async fn connect(&self, within: Duration) -> Option<Box<dyn Io>> {
         let connected = tokio::time::timeout(within, self.opened()).await;
         let stream = connected.ok().flatten();
         *lock(&self.failed) = stream.is_none().then(Instant::now);
-        stream.map(TokioIo::new)
+        stream
     }
 
     /// With TLS if that is wanted, and then never without.
@@ -211,7 +212,7 @@ impl Endpoint {
     }
 
     async fn open_http1(&self, within: Duration) -> Option<http1::SendRequest<Carried>> {
-        let io = self.connect(within).await?;
+        let io = TokioIo::new(self.connect(within).await?);
         let mut builder = http1::Builder::new();
         builder.max_headers(MAX_FIELDS).max_buf_size(MAX_HEAD);
         let (sender, connection) = builder.handshake(io).await.ok()?;
@@ -226,7 +227,7 @@ impl Endpoint {
             return known;
         }
         let written = Written::default();
-        let io = TokioIo::new(Watched::new(self.connect(within).await?.into_inner(), &written));
+        let io = TokioIo::new(Watched::new(self.connect(within).await?, &written));
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
         let (sender, connection) = tokio::time::timeout(within, builder.handshake(io)).await.ok()?.ok()?;

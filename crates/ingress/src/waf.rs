@@ -2,7 +2,7 @@
 
 use crate::record::WafFact;
 use crds::{OverBudget, ProtectionMode, WafProfile};
-use http::{HeaderMap, Version, request};
+use http::{HeaderMap, HeaderValue, Version, header, request};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use waf::{Cause, Limit, Profile, RuleSet, Start, Transaction};
@@ -77,6 +77,16 @@ impl Asked {
         };
         [head.method.as_str().to_owned(), target.to_owned(), protocol.to_owned()]
     }
+
+    /// Its fields. HTTP/2 names the host in its target alone, and rules look for it among the fields, where its absence is an attack.
+    pub(crate) fn fields(head: &request::Parts) -> HeaderMap {
+        let mut fields = head.headers.clone();
+        let host = head.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        if let (Some(host), false) = (host, fields.contains_key(header::HOST)) {
+            fields.insert(header::HOST, host);
+        }
+        fields
+    }
 }
 
 /// What the firewall says, and whether the request must not pass.
@@ -129,7 +139,25 @@ pub(crate) fn ask(waf: &crds::Waf, rules: &RuleSet, asked: &Asked) -> Said {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+
+    #[test]
+    fn a_request_of_http2_has_its_host_among_its_fields() {
+        for (target, field, expected) in [
+            ("http://a.example/x", None, Some("a.example")),
+            ("/x", Some("b.example"), Some("b.example")),
+            ("http://c.example/x", Some("c.example"), Some("c.example")),
+            ("/x", None, None),
+        ] {
+            let mut request = http::Request::get(target);
+            if let Some(field) = field {
+                request = request.header(header::HOST, field);
+            }
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            let fields = Asked::fields(&head);
+            let found: Vec<&HeaderValue> = fields.get_all(header::HOST).iter().collect();
+            assert_eq!(found, Vec::from_iter(expected), "{target} {field:?}");
+        }
+    }
 
     #[test]
     fn a_body_that_servers_read_as_json_is_read_so_whatever_its_type() {

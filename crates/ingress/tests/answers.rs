@@ -185,3 +185,12 @@ async fn what_a_model_says_in_a_web_socket_is_looked_through() {
         assert_eq!(world.record().await.leaks[0].rule, "stripe-key");
     }
 }
+
+#[tokio::test]
+async fn how_long_an_answer_in_chunks_is_its_chunks_say_alone() {
+    let head =
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n";
+    let (address, _seen) = server(vec![head.into(), b"5\r\nhello\r\n0\r\n\r\n".to_vec()]).await;
+    let world = Canned::new("", address);
+    assert_eq!(world.ask(ask(false)).await, (StatusCode::OK, "hello".to_owned()));
+}

@@ -97,7 +97,11 @@ async fn the_pod_that_is_picked_answers_and_the_picker_hears_of_it() {
     let (world, other, picker) = picked_world("FailClose", manner).await;
     for _ in 0..4 {
         let mut request = chat(BODY);
-        for (name, value) in [("x-gateway-destination-endpoint", "10.9.9.9:22"), ("x-gone", "1")] {
+        for (name, value) in [
+            ("x-gateway-destination-endpoint", "10.9.9.9:22"),
+            ("x-gateway-inference-fairness-id", "somebody else"),
+            ("x-gone", "1"),
+        ] {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
         let response = world.ask(request).await;
@@ -110,7 +114,8 @@ async fn the_pod_that_is_picked_answers_and_the_picker_hears_of_it() {
     assert_eq!(seen.body, BODY, "as it was sent");
     assert_eq!(seen.headers["x-prefiller"], "10.0.0.9:8000");
     assert_eq!(seen.headers["x-gateway-destination-endpoint"], other.address.to_string());
-    for name in ["x-gone", "authorization"] {
+    // Nobody in particular asks.
+    for name in ["x-gone", "authorization", "x-gateway-inference-fairness-id"] {
         assert!(!seen.headers.contains_key(name), "{name}");
     }
     assert_ne!(seen.headers.get("x-cofferdam-consumer").map(|it| it.as_bytes()), Some(&b"root"[..]));

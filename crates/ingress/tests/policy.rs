@@ -109,6 +109,25 @@ async fn a_rule_names_models_and_what_it_does_not_name_is_refused_with_its_place
 }
 
 #[tokio::test]
+async fn a_condition_sees_a_path_as_a_server_reads_it() {
+    let spec = r#"  authentication: {anonymous: true}
+  rules:
+    - {name: kept, action: Deny, when: 'path.startsWith("/admin")'}
+    - {name: all, action: Allow, classes: [infer, unknown]}"#;
+    let world = World::new(&policy(spec)).await;
+    for (path, status) in [
+        ("/admin", StatusCode::FORBIDDEN),
+        ("/%61dmin/x", StatusCode::FORBIDDEN),
+        ("/adm%69n", StatusCode::FORBIDDEN),
+        ("/other", StatusCode::OK),
+        ("/oth%65r", StatusCode::OK),
+    ] {
+        assert_eq!(world.ask(get(path)).await.status(), status, "{path}");
+    }
+    assert_eq!(world.stub.last().uri, "/oth%65r", "as it was asked");
+}
+
+#[tokio::test]
 async fn a_limit_that_is_spent_is_told_with_when_there_is_more() {
     let spec = format!("{}\n  limits: [{{per: consumer, requests: 2, window: 1d}}]", keyed());
     let world = World::new(&policy(&spec)).await;

@@ -145,6 +145,55 @@ async fn a_web_socket_passes_both_ways() {
 }
 
 #[tokio::test]
+async fn a_web_socket_on_which_only_one_side_speaks_is_not_idle() {
+    let idle = Duration::from_millis(400);
+    let limits = Limits { answer_piece: idle, ..Limits::default() };
+    let world = World::with(&open(), Settings { limits, ..Settings::default() }, false).await;
+    let mut stream = world.connect().await;
+    let request = "GET /ws HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    // The server says nothing before it has four bytes.
+    for byte in b"abcd" {
+        tokio::time::sleep(idle / 2).await;
+        stream.write_u8(*byte).await.unwrap();
+    }
+    let mut back = [0; 4];
+    stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"dcba");
+}
+
+#[tokio::test]
+async fn a_body_that_comes_byte_by_byte_keeps_no_place() {
+    let limits = Limits { body_piece: Duration::from_millis(300), ..Limits::default() };
+    let world = World::with(&open(), Settings { limits, ..Settings::default() }, false).await;
+    let mut stream = world.connect().await;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a.example\r\nContent-Length: 900\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut from, mut to) = stream.split();
+    let drip = async {
+        // As long as the gateway takes it, and as it comes to its end nobody would know that it was slow.
+        for _ in 0..899 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if to.write_all(b" ").await.is_err() {
+                break;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut answer = [0; 12];
+    tokio::select! {
+        () = drip => {}
+        read = from.read_exact(&mut answer) => drop(read.unwrap()),
+    }
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 408");
+    assert_eq!(world.records.wait(1).await[0].reason, Reason::Timeout);
+}
+
+#[tokio::test]
 async fn without_an_endpoint_or_one_that_answers_the_client_is_told_so() {
     let world = World::new(&open()).await;
     let mut config = support::config(&open(), ([127, 0, 0, 1], 1).into());

@@ -9,6 +9,7 @@ use ingress::Settings;
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use support::{OPEN, PLAIN, World, chat, text};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -113,5 +114,44 @@ async fn a_connection_stays_with_its_listener_when_others_come_and_go() {
         let response = sender.send_request(chat(r#"{"model":"m","messages":[]}"#)).await.unwrap();
         assert_eq!(response.status(), status, "{names:?}");
         text(response).await;
+    }
+}
+
+#[tokio::test]
+async fn tls_is_handed_on_to_an_endpoint_that_is_there_byte_by_byte() {
+    let passing = PLAIN
+        .replace(
+            "    - {name: web, port: 80, protocol: HTTP}\n",
+            "    - {name: on, port: 443, protocol: TLS, hostname: models.example, tls: {mode: Passthrough}}\n",
+        )
+        .replace("kind: HTTPRoute", "kind: TLSRoute")
+        .replace("spec:\n  parentRefs", "spec:\n  hostnames: [models.example]\n  parentRefs");
+    let world = World::with(&format!("{passing}{OPEN}"), Settings::default(), false).await;
+    let echo = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = support::config(&format!("{passing}{OPEN}"), echo.local_addr().unwrap());
+    for addresses in config.endpoints.values_mut() {
+        addresses.insert(0, "127.0.0.1:1".parse().unwrap());
+    }
+    assert!(world.server.reload(config).unwrap().is_empty());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = echo.accept().await {
+            let (mut from, mut to) = stream.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from, &mut to).await });
+        }
+    });
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = builder.unwrap().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    // The first of them that meets the one that is gone would end there if nobody were asked after it.
+    for _ in 0..4 {
+        let name = "models.example".try_into().unwrap();
+        let mut client = rustls::ClientConnection::new(Arc::new(config.clone()), name).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        let mut stream = TcpStream::connect(*world.server.addresses().get(&443).unwrap()).await.unwrap();
+        stream.write_all(&hello).await.unwrap();
+        let mut back = vec![0; hello.len()];
+        stream.read_exact(&mut back).await.unwrap();
+        assert!(back == hello, "as it was sent");
     }
 }

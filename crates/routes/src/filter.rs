@@ -104,14 +104,8 @@ pub struct Mirror {
 }
 
 impl Redirect {
-    /// What `Location` says. `host` is the request's, without port; the path is as it came, and `prefix` what matched of it.
-    pub fn location(
-        &self,
-        listener: &Listener,
-        host: &str,
-        asked: &Asked<'_>,
-        prefix: Option<usize>,
-    ) -> String {
+    /// What `Location` says. `prefix`: what matched of the path, as of [`crate::Matched`].
+    pub fn location(&self, listener: &Listener, asked: &Asked<'_>, prefix: Option<usize>) -> String {
         let own = match listener.protocol {
             ListenerProtocol::Http => "http",
             ListenerProtocol::Https | ListenerProtocol::Tls => "https",
@@ -120,12 +114,20 @@ impl Redirect {
         let usual = if scheme == "https" { 443 } else { 80 };
         // The API: without a port, that of a written scheme, or else the listener's.
         let port = self.port.unwrap_or(if self.scheme.is_some() { usual } else { listener.port });
-        let host = self.host.as_deref().unwrap_or(host);
+        let host = self.host.as_deref().unwrap_or_else(|| without_port(asked.host));
         let port = if port == usual { String::new() } else { format!(":{port}") };
         let path = self.path.as_ref().map(|change| change.of(asked.path, prefix));
         let path = path.as_deref().unwrap_or(asked.path);
         let query = asked.query.map(|query| format!("?{query}")).unwrap_or_default();
         format!("{scheme}://{host}{port}{path}{query}")
+    }
+}
+
+/// The host of an authority; an IPv6 address keeps its brackets.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => host,
+        Some(_) | None => authority,
     }
 }
 
@@ -173,6 +175,18 @@ mod tests {
         ] {
             assert_eq!(PathChange::Prefix(new.into()).of(path, Some(prefix)), expected, "{path} {new}");
             assert_eq!(PathChange::Full("/f".into()).of(path, Some(prefix)), "/f");
+        }
+    }
+
+    #[test]
+    fn a_port_is_no_part_of_a_host() {
+        for (authority, expected) in [
+            ("a.example", "a.example"),
+            ("a.example:8080", "a.example"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+        ] {
+            assert_eq!(without_port(authority), expected);
         }
     }
 

@@ -30,6 +30,7 @@ pub use attach::MOST_IN_FORCE;
 pub use endpoints::{Endpoints, MOST_ENDPOINTS};
 pub use filter::{Cors, Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
 pub use host::read as read_host;
+pub use path::read as read_path;
 pub use routing::{Found, Listener, ListenerId, ListenerProtocol, Matched, Routing, Tls, TlsFound, Why};
 pub use rule::{Backend, BackendTls, Fault, Picker, Resource, RouteRef, Rule, RuleId, Target, Timeouts, Way};
 pub use session::Session;

@@ -42,6 +42,11 @@ impl Ours<'_> {
     pub(crate) fn is_in_force(&self, draft: &Draft<'_>) -> bool {
         self.wrong.is_none() && draft.is_in_force()
     }
+
+    /// Whether this listener would take requests if it had a certificate.
+    pub(crate) fn lacks_certificate(&self, draft: &Draft<'_>) -> bool {
+        self.wrong.is_none() && draft.accepted.is_none() && draft.conflict.is_none() && !draft.is_open
+    }
 }
 
 impl Draft<'_> {

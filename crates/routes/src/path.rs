@@ -6,6 +6,11 @@
 use crate::asked::PathFault;
 use std::borrow::Cow;
 
+/// What a path means, decoded. `None`: servers read it differently.
+pub fn read(raw: &str) -> Option<Cow<'_, str>> {
+    Path::read(raw).ok().map(|path| path.decoded)
+}
+
 /// A path whose meaning is sure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Path<'a> {

@@ -22,9 +22,20 @@ pub struct Routing {
     listeners: Vec<Listener>,
     rules: Vec<Rule>,
     /// Of each port, by host name.
-    ports: HashMap<u16, Hosts<Option<ListenerId>>>,
+    ports: HashMap<u16, Hosts<Claim>>,
     /// Of each listener, by the host names that its routes are written with.
     tables: Vec<Hosts<Table>>,
+}
+
+/// Whose a host name of a port is.
+#[derive(Clone, Copy, Debug, Default)]
+enum Claim {
+    /// Nobody's: a less specific one may have it.
+    #[default]
+    Free,
+    /// That of a listener without a certificate that can be used. No other has it, whose policies would be other ones.
+    Closed,
+    Open(ListenerId),
 }
 
 /// Names a listener within one [`Routing`].
@@ -155,6 +166,10 @@ impl Routing {
         let (mut routing, mut ids) = (Self::default(), HashMap::new());
         for (at, gateway) in ours.iter().enumerate() {
             for (place, draft) in gateway.listeners.iter().enumerate() {
+                if gateway.lacks_certificate(draft) {
+                    let hosts = routing.ports.entry(draft.written.port).or_default();
+                    *hosts.entry(draft.written.hostname.as_deref()) = Claim::Closed;
+                }
                 let (true, Some(protocol)) = (gateway.is_in_force(draft), draft.protocol) else { continue };
                 let Ok(id) = u32::try_from(routing.listeners.len()).map(ListenerId) else { continue };
                 let meta = &gateway.gateway.meta;
@@ -171,7 +186,7 @@ impl Routing {
                 });
                 routing.tables.push(Hosts::default());
                 let hosts = routing.ports.entry(draft.written.port).or_default();
-                *hosts.entry(draft.written.hostname.as_deref()) = Some(id);
+                *hosts.entry(draft.written.hostname.as_deref()) = Claim::Open(id);
             }
         }
         (routing, ids)
@@ -225,8 +240,10 @@ impl Routing {
     }
 
     fn of_host(&self, port: u16, host: Option<&str>) -> Option<&Listener> {
-        let id = self.ports.get(&port)?.matching(host).find_map(|id| *id)?;
-        self.listener(id)
+        match self.ports.get(&port)?.matching(host).find(|claim| !matches!(claim, Claim::Free))? {
+            Claim::Open(id) => self.listener(*id),
+            Claim::Closed | Claim::Free => None,
+        }
     }
 
     /// The rule of a request. `listener` is that of the connection's server name, or with plain HTTP that of the request's host.

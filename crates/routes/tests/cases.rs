@@ -79,8 +79,7 @@ fn ask(routing: &Routing, line: &str) -> Result<(), String> {
 
 fn told(listener: &Listener, rule: &Rule, matched: &Matched, asked: &Asked<'_>) -> String {
     if let Some(redirect) = &rule.filters.redirect {
-        let host = asked.host.split(':').next().unwrap();
-        return format!("{} {}", redirect.status, redirect.location(listener, host, asked, matched.prefix));
+        return format!("{} {}", redirect.status, redirect.location(listener, asked, matched.prefix));
     }
     let mut text = match rule.pick(0) {
         None => "500".to_owned(),

@@ -1,6 +1,6 @@
 //! A request that may go on: to an endpoint of its backend, and the answer back.
 
-use super::{Asking, Exchange, Passed, RETRY, Stop, Way};
+use super::{Asking, Exchange, MAX_TRIED, Passed, RETRY, Stop, Way};
 use crate::answer::{Answer, Held, Patience};
 use crate::body::{Outgoing, Unread};
 use crate::definitions::{self, Listing, Told};
@@ -28,8 +28,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// Longer than any answer takes whose route says nothing.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
-/// Endpoints that are tried for one request.
-const MAX_TRIED: usize = 3;
 
 impl Exchange {
     /// Sends a request on. The error gives its record back.
@@ -121,6 +119,10 @@ impl Exchange {
             return Ok(tunnel::agreed(upgrade, answer, guard, held, limits.answer_piece));
         }
         let (mut head, body) = answer.into_parts();
+        if head.headers.contains_key(header::TRANSFER_ENCODING) {
+            // How long it is its chunks say alone (RFC 9112, section 6.3).
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
         fields::strip(&mut head.headers);
         head.extensions.clear();
         filters::change(&mut head.headers, &way.rule.filters.response);

@@ -67,6 +67,10 @@ impl Exchange {
         }
         let consumer = guard.record.consumer.as_deref().filter(|name| !name.is_empty());
         if let Some(Ok(consumer)) = consumer.map(HeaderValue::from_str) {
+            if backend.picker.is_some() {
+                // Pickers share pods fairly by it, so no client says it of itself.
+                head.headers.insert("x-gateway-inference-fairness-id", consumer.clone());
+            }
             head.headers.insert("x-cofferdam-consumer", consumer);
         }
         let filters = [&way.rule.filters, &backend.filters];
