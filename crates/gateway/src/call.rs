@@ -494,8 +494,18 @@ impl Drop for CallGuard {
             self.refused(reason);
             self.call.end = if self.call.end == End::Refused { End::Refused } else { End::Cut };
         }
-        let mut call = self.call.clone();
-        call.leaks = self.leaks();
+        let leaks = self.leaks();
+        // What it does goes into its record, and nobody asks for it any more.
+        let operation = std::mem::replace(&mut self.call.operation, Operation::unknown(""));
+        let mut call = Call {
+            request_id: std::mem::take(&mut self.call.request_id),
+            method: std::mem::take(&mut self.call.method),
+            path: std::mem::take(&mut self.call.path),
+            operation,
+            usage: self.call.usage.take(),
+            ..self.call.clone()
+        };
+        call.leaks = leaks;
         call.masked = self.course.masked.get().cloned().unwrap_or_default();
         call.unseen_parts = self.course.unseen_parts.load(Ordering::Relaxed);
         (call.request_sha256, call.answer_sha256) = self.course.digests.read();

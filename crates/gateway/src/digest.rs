@@ -28,7 +28,7 @@ impl Digests {
         self.down.push(piece);
     }
 
-    /// Both so far, in lower-case hexadecimal digits: of the request, of the answer.
+    /// Both so far, in lower-case hexadecimal digits: of the request, of the answer. What passes later begins anew, for nobody.
     pub(crate) fn read(&self) -> (Option<String>, Option<String>) {
         (self.up.read(), self.down.read())
     }
@@ -49,7 +49,8 @@ impl Running {
     }
 
     fn read(&self) -> Option<String> {
-        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Taken, for a copy of the state is an allocation.
+        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         Some(HEXLOWER.encode(running?.finish().as_ref()))
     }
 }
