@@ -92,11 +92,12 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// Answers a request. An error breaks the connection, or with HTTP/2 the stream.
+    /// Answers a request. An error breaks the connection, or with HTTP/2 the stream. Boxed: whoever writes the answer moves it about,
+    /// and may keep its place for the next.
     pub(crate) async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> Result<Response<Answer>, Broken> {
+    ) -> Result<Response<Box<Answer>>, Broken> {
         let is_http2 = request.version() == Version::HTTP_2;
         let asks = Asks::of(&request);
         let answered = self.asked(request, asks).await;
@@ -106,7 +107,7 @@ impl Exchange {
             if is_last && !is_http2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            response
+            response.map(Box::new)
         })
     }
 
