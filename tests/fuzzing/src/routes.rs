@@ -40,7 +40,7 @@ pub(crate) fn run(input: Input<'_>) {
         );
         assert!(matched.prefix.is_none_or(|prefix| path.get(prefix..).is_some()));
         if let Some(redirect) = &rule.filters.redirect {
-            let location = redirect.location(listener, "h", &asked, matched.prefix);
+            let location = redirect.location(listener, &Asked { host: "h", ..asked }, matched.prefix);
             assert!(
                 !location.contains(['\r', '\n']) || query.is_some_and(|query| query.contains(['\r', '\n']))
             );
