@@ -24,7 +24,7 @@ const NAME: &str = "clickhouse+https://ch.example:8443/security";
 const ASKED: [&str; 9] = [
     "/records?limit=20",
     "/records?kind=dns&verdict=deny",
-    "/records?kind=ai_call&tool=*",
+    "/records?kind=ai_call&limit=3",
     "/records?kind=finding&before=500",
     "/records/77",
     "/edges?limit=5",

@@ -250,7 +250,7 @@ fn netns_a_rotating_name_under_deaths_fails_nobody_and_lets_no_stranger_through(
     );
     let up = up.unwrap();
     let status = up.status();
-    println!("{told}; DNS {}", status["nodes"][0]["dns"]);
+    println!("{told}; DNS {}, gateway {}", status["nodes"][0]["dns"], status["nodes"][0]["gateway"]);
     assert!(through.is_empty() && strangers.load(Ordering::Relaxed) == 0, "{told}: {through:?}");
     assert!(failed.is_empty(), "{told}: {:?}", failed.iter().take(10).collect::<Vec<_>>());
     assert!(sum(|did| did.answered) > 1000 && sum(|did| did.denied) > 10, "{told}");

@@ -303,8 +303,17 @@ spec:
     - clusters: ['*']
       namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ml}}
       podSelector: {matchLabels: {app: train}}
-    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ml}}
-      podSelector: {matchLabels: {app: train}}
+    ports: [{port: 8080}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: to-train-here, namespace: ml}
+spec:
+  podSelector: {matchLabels: {app: api}}
+  policyTypes: [Egress]
+  egress:
+  - to:
+    - podSelector: {matchLabels: {app: train}}
     ports: [{port: 8080}]
 ";
     let slices = [slice("west", "ml-0", &train("10.8.0.2")), slice("south", "ml-0", &train("10.9.0.2"))];

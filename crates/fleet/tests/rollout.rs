@@ -474,10 +474,7 @@ fn a_command_with_the_largest_number_is_not_the_last_one() {
     let (phase, handled) = (hub.state.phase, hub.state.handled);
     hub.next = i64::MAX as u64;
     hub.ask(Verb::Abort);
-    assert_eq!(
-        (hub.state.phase, hub.last().what, hub.state.handled),
-        (phase, Word::NotDone, handled)
-    );
+    assert_eq!((hub.state.phase, hub.last().what, hub.state.handled), (phase, Word::NotDone, handled));
     assert!(hub.last().why.contains("its id, 9223372036854775807, is more than"), "{}", hub.last().why);
     let before = hub.state.clone();
     hub.step();
