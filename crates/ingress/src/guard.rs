@@ -469,8 +469,7 @@ mod tests {
             let body = serde_json::json!({"messages": [{"role": "user", "content": text}]});
             ask(&policy(mode), body.to_string().as_bytes()).stops.map(|(reason, _)| reason)
         };
-        let long =
-            "the weather was nice and so we went for a walk along the lake. ".repeat(guard::LARGEST / 40);
+        let long = "lorem ipsum dolor sit amet, consectetur adipiscing elit. ".repeat(guard::LARGEST / 40);
         assert_eq!(asked(&long, ProtectionMode::Enforce), Some(Reason::Uninspected));
         assert_eq!(asked(&long, ProtectionMode::Shadow), None);
         let picture = format!("data:image/png;base64,{}", "iVBORw0K".repeat(guard::LARGEST / 4));

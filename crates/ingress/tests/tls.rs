@@ -122,7 +122,7 @@ async fn tls_is_handed_on_to_an_endpoint_that_is_there_byte_by_byte() {
     let passing = PLAIN
         .replace(
             "    - {name: web, port: 80, protocol: HTTP}\n",
-            "    - {name: on, port: 443, protocol: TLS, hostname: models.example, tls: {mode: Passthrough}}\n",
+            "    - {name: passed, port: 443, protocol: TLS, hostname: models.example, tls: {mode: Passthrough}}\n",
         )
         .replace("kind: HTTPRoute", "kind: TLSRoute")
         .replace("spec:\n  parentRefs", "spec:\n  hostnames: [models.example]\n  parentRefs");

@@ -66,7 +66,7 @@ impl Judge {
     }
 
     /// Opened from where endpoints are by a link-local address. What the node opened to one is answered.
-    pub(super) fn from_nobody(&self) -> Rule {
+    pub(super) fn nobodys(&self) -> Rule {
         let from = self.source(opened(from_side()), A);
         let local = match self.family {
             Family::V4 => from.begins(A, LINK_LOCAL4),

@@ -402,7 +402,7 @@ impl Judge {
                 .end(End::Goto(&self.chain("ingress"))),
         ];
         judge.extend(self.to_many());
-        judge.push(self.from_nobody());
+        judge.push(self.nobodys());
         judge.push(in_force(Rule::new(), self.phase).end(End::Accept));
         let mut chains = vec![
             plain(self.chain("judge"), judge),
