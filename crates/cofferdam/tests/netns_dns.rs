@@ -133,3 +133,22 @@ fn netns_names_outlive_the_agent_and_queries_the_proxy() {
     assert!(machine.running("dns-proxy").is_empty());
     assert_eq!(ask(&machine, "paste.example.org"), Some(0), "DNS is left alone");
 }
+
+#[test]
+fn netns_dns_whose_place_was_taken_is_answered_when_it_is_free() {
+    let machine = Machine::new("t");
+    machine.write("policy.yaml", POLICY);
+    let _resolver = Resolver::start(&machine);
+    let _server = machine.at("b", || std::net::TcpListener::bind("0.0.0.0:8080").unwrap());
+    let taken = machine.at("n", || std::net::UdpSocket::bind("127.0.53.53:53").unwrap());
+    let up = start(&machine);
+    let degraded = || up.status()["degraded"].to_string();
+    eventually("it is said", || degraded().contains("pods' DNS is not answered").then_some(()));
+    assert!(open(&machine, HUB, 8080).is_none());
+    drop(taken);
+    eventually("a name opens its address", || {
+        ask(&machine, "hub.example.com");
+        open(&machine, HUB, 8080).map(drop)
+    });
+    eventually("it is no more said", || (up.status()["degraded"] == serde_json::json!([])).then_some(()));
+}

@@ -213,6 +213,12 @@ impl Steering {
         Ok(self.in_force.is_none() || table_comment(&mut self.netfilter, TABLE)?.is_some())
     }
 
+    /// Where this process sends DNS and named connections; `None` before it steered anything.
+    #[must_use]
+    pub fn leads_to(&self) -> Option<(&[SocketAddr], &[SocketAddr])> {
+        self.in_force.as_ref().map(|steer| (&*steer.dns, &*steer.gateway))
+    }
+
     /// Has connections of more pairs go to the gateway, and of fewer, in one step; all else stays. A pair in both is
     /// steered. Pairs that are steered so already, or not, cost nothing.
     ///

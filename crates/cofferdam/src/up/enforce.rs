@@ -21,7 +21,7 @@ use observe::Bound;
 use policy::table::Table;
 use policy::{DnsName, Generation, Key, OwnEgress, Pod, PodName, Protocol, RuleId, SecretRef, Verdict};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -167,15 +167,28 @@ impl Proxies {
         }
     }
 
-    /// Sends what is to be sent to the proxies, as soon as their sockets are there.
+    /// Sends what is to be sent to the proxies, if their sockets are there.
     fn steer(&mut self) {
-        let dns = self.dns.listening();
+        let (dns, gateway) = self.listening();
         if dns.is_empty() {
             return;
         }
-        let gateway = self.gate.as_ref().map(|gate| gate.keeper.listening()).unwrap_or_default();
         let wanted = Steer { pods: self.pods.clone(), dns, gateway, named: self.named.clone() };
         self.problem = self.steering.steer(&wanted).err().map(|error| error.to_string());
+    }
+
+    /// Where the proxies are to be reached.
+    fn listening(&self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+        let gateway = self.gate.as_ref().map(|gate| gate.keeper.listening());
+        (self.dns.listening(), gateway.unwrap_or_default())
+    }
+
+    /// Sends to proxies whose sockets came late, and tries again what failed.
+    fn catch_up(&mut self) {
+        let (dns, gateway) = self.listening();
+        if self.problem.is_some() || self.steering.leads_to() != Some((&dns, &gateway)) {
+            self.steer();
+        }
     }
 
     /// Which of these pairs are to be sent to the gateway and are not, and which are and are not to be.
@@ -352,6 +365,11 @@ impl Enforcer {
         }
         let Some(Kernel { datapath, proxies, tags, .. }) = &mut self.kernel else { return Ok(()) };
         let (mut more, mut fewer) = (Vec::new(), Vec::new());
+        if let Some(proxies) = proxies
+            && proxies.steering.leads_to().is_none()
+        {
+            proxies.steer();
+        }
         if let Some(proxies) = proxies
             && let Some(gate) = &mut proxies.gate
         {
@@ -559,6 +577,14 @@ impl Enforcer {
         }
         if let Ok(unrecorded) = kernel.datapath.unrecorded() {
             kernel.unrecorded.note(unrecorded);
+        }
+    }
+
+    /// Has the kernel send to proxies what it could not be told to before.
+    pub(crate) fn catch_up(&mut self) {
+        let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
+        if let (Some(proxies), Some(_)) = (proxies, &self.table) {
+            proxies.catch_up();
         }
     }
 

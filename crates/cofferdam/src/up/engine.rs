@@ -101,6 +101,8 @@ pub(crate) struct Engine {
     dns: DnsArgs,
     /// What of it the kernel does not know yet.
     unbound: BTreeSet<(PodName, IpAddr)>,
+    /// Why the kernel could not be told of these.
+    why_unbound: String,
     /// Why what DNS answers is not kept.
     unkept: Option<String>,
     /// By pod, as of the set in force.
@@ -187,6 +189,7 @@ impl Engine {
             names: Names::default(),
             dns: DnsArgs::default(),
             unbound: BTreeSet::new(),
+            why_unbound: String::new(),
             unkept: None,
             addresses: BTreeMap::new(),
             pods_at: HashMap::new(),
@@ -229,6 +232,7 @@ impl Engine {
         let news = self.put_back();
         for enforcer in &mut self.enforcers {
             enforcer.note_unlogged();
+            enforcer.catch_up();
             enforcer.look_for_bypass();
         }
         self.look_after_names();
@@ -637,8 +641,9 @@ impl Engine {
         }
         if !self.unbound.is_empty() {
             reasons.push(format!(
-                "the kernel could not be told of {} addresses that DNS gave",
-                self.unbound.len()
+                "the kernel could not be told of {} that DNS gave: {}",
+                counted(self.unbound.len(), "destination"),
+                self.why_unbound
             ));
         }
         reasons.extend(self.unopened().map(|why| format!("requests inside TLS are refused: {why}")));

@@ -11,7 +11,7 @@ use super::super::keeper::Listener;
 use super::super::names::{GRACE, Known, Names, Seconds};
 use super::Engine;
 use super::leading::Job;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use observe::{Bindings, Bound};
 use policy::PodName;
 use policy::table::Table;
@@ -91,7 +91,11 @@ impl Engine {
             shadow.bind(&pairs, &self.journal);
         }
         for enforcer in &mut self.enforcers {
-            enforcer.bind(&pairs, &self.journal).with_context(|| format!("node {}", enforcer.node()))?;
+            if let Err(error) = enforcer.bind(&pairs, &self.journal) {
+                let error = error.context(format!("node {}", enforcer.node()));
+                self.why_unbound = format!("{error:#}");
+                return Err(error);
+            }
         }
         self.unbound.clear();
         Ok(())
