@@ -7,7 +7,7 @@ use crate::fold::Folded;
 use crate::model::{Head, Model};
 use crate::tokens::{Kind, Token};
 use crate::view::{View, Way, views};
-use crate::window::{Summary, WINDOW, summary};
+use crate::window::{LONG, Summary, WINDOW, summary};
 
 /// A text in one view.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +40,7 @@ fn look(model: &Model, text: &str, view: &View, tricks: u32) -> Look {
         summary.second,
         summary.small,
         summary.whole,
-        logarithm(count(reading.tokens.len())),
+        logarithm(count(reading.tokens.len().min(LONG))),
         is(view.way == Way::Mended),
         is(!matches!(view.way, Way::Plain | Way::Mended)),
         logarithm(tricks.min(20)),

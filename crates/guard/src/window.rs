@@ -11,6 +11,9 @@ pub const STRIDE: usize = 16;
 pub const SMALL: usize = 16;
 /// How far the next small window begins behind.
 pub const SMALL_STRIDE: usize = 4;
+/// Tokens from which on a text counts as no longer, as a whole. Harmless texts that were learned from are shorter, and all but
+/// attacks are short there; outside, a long text is a document.
+pub const LONG: usize = 512;
 /// What one window says at most, either way.
 const MOST: f32 = 30.0;
 
@@ -58,7 +61,7 @@ pub fn summary(sums: &[Logits], bias: Logits) -> Summary {
         small: windows(tokens, SMALL, SMALL_STRIDE)
             .map(|window| any(logits(window)))
             .fold(f32::MIN, f32::max),
-        whole: any(logits((0, tokens))),
+        whole: any(whole(sums, bias)),
         families: logits(best.1),
         place: best.1,
         tokens,
@@ -73,15 +76,31 @@ pub fn windows(tokens: usize, length: usize, stride: usize) -> impl Iterator<Ite
 
 /// The logits of a window: what its features weigh, by the root of its length.
 pub fn logits(sums: &[Logits], bias: Logits, (start, end): (usize, usize)) -> Logits {
+    let length = end.saturating_sub(start);
+    of_part(sums, bias, (start, end), float(length).sqrt().recip())
+}
+
+/// The same of all tokens: where they are many, as if they were [`LONG`] that say as much each.
+fn whole(sums: &[Logits], bias: Logits) -> Logits {
+    let tokens = sums.len().saturating_sub(1);
+    of_part(sums, bias, (0, tokens), float(tokens.min(LONG)).sqrt() / float(tokens))
+}
+
+fn of_part(sums: &[Logits], bias: Logits, (start, end): (usize, usize), norm: f32) -> Logits {
     let (before, after) =
         (sums.get(start).copied().unwrap_or_default(), sums.get(end).copied().unwrap_or_default());
-    let length = u16::try_from(end.saturating_sub(start).max(1)).unwrap_or(u16::MAX);
-    let norm = f32::from(length).sqrt().recip();
     let mut logits = bias;
     for (logit, (before, after)) in logits.iter_mut().zip(before.into_iter().zip(after)) {
         *logit = (*logit + (after - before) * norm).clamp(-MOST, MOST);
     }
     logits
+}
+
+/// A number of tokens, at least one: exact up to what a float can count.
+fn float(tokens: usize) -> f32 {
+    let tokens = u32::try_from(tokens.max(1)).unwrap_or(u32::MAX);
+    let [high, low] = [tokens >> 16, tokens & 0xffff].map(|half| u16::try_from(half).unwrap_or(u16::MAX));
+    f32::from(high).mul_add(65_536.0, f32::from(low))
 }
 
 /// The logit of any of them against none.
@@ -101,6 +120,16 @@ mod tests {
         {
             assert_eq!(windows(tokens, SMALL, SMALL_STRIDE).collect::<Vec<_>>(), expected, "{tokens}");
         }
+    }
+
+    #[test]
+    fn a_text_of_so_many_parts_says_as_much_as_one_of_many_parts() {
+        let of = |tokens: u16| {
+            let sums: Vec<Logits> = (0..=tokens).map(|at| [0.01 * f32::from(at), 0.0, 0.0]).collect();
+            summary(&sums, [-2.0; 3]).whole
+        };
+        assert!(of(512) > of(128));
+        assert!((of(512) - of(40_000)).abs() < 1e-3, "{} {}", of(512), of(40_000));
     }
 
     #[test]

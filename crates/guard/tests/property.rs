@@ -75,3 +75,17 @@ fn what_the_operator_wrote_is_allowed() {
     assert_eq!(judge(order, Role::Operator).expect("weights").band, Band::Allow);
     assert!(judge(order, Role::User).expect("weights").band > Band::Allow);
 }
+
+/// Documents of this repository, none of which gives a model orders.
+#[test]
+fn a_harmless_text_is_not_an_attack_for_its_length() {
+    let licence = include_str!("../../../LICENSE");
+    let limits = include_str!("../../../docs/limits.md");
+    let ordinary = "The weather was nice, and so we went for a walk along the lake. ";
+    for text in [licence, limits, &licence.repeat(10), &ordinary.repeat(3), &ordinary.repeat(3000)] {
+        for role in [Role::User, Role::Tool] {
+            let verdict = judge(text, role).expect("the weights in the program are whole");
+            assert_eq!(verdict.band, Band::Allow, "{} bytes: {verdict:?}", text.len());
+        }
+    }
+}
