@@ -369,12 +369,16 @@ impl Running {
 impl<K: Kind> Keeping<K> {
     fn run(self, orders: &Receiver<Order>) {
         let Some(listener) = wait_for_lead(orders) else { return };
+        let mut pause = FIRST_PAUSE;
         let sockets = loop {
             match self.sockets(&listener) {
                 Ok(sockets) => break sockets,
                 Err(error) => {
                     self.shared.change(|standing| standing.problem = Some(format!("{error:#}")));
-                    match orders.recv_timeout(LONGEST_PAUSE) {
+                    // One that an earlier agent left may just be ending.
+                    let waited = orders.recv_timeout(pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    match waited {
                         Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                         Ok(Order::Lead(_) | Order::Ended { .. }) | Err(RecvTimeoutError::Timeout) => {}
                     }
