@@ -355,7 +355,7 @@ async fn cluster_what_is_not_the_fleets_is_left_alone_and_what_is_the_fleets_is_
     world.task = tokio::spawn(spoke::run(source, client(&world.local).await, settings, sender));
     let is_told = |it: &ClusterStatus| it.problems.iter().any(|it| it.contains("the keys cannot be read"));
     let status = world.until("nobody vouches for it", is_told).await;
-    assert_eq!((status.enforced, status.effective.policies), (two.reference(), 1));
+    assert_eq!((status.enforced, status.effective.policies), (two.reference(), 2));
     assert_eq!(world.policies(), "mine web");
 
     // Told only to report.
