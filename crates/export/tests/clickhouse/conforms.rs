@@ -264,7 +264,7 @@ fn same_edges(ledger: &Reader, other: &dyn BoundedStore, grown: u64) {
     for store in [file, other] {
         let whole = store.edges(&all).unwrap();
         // By how many are asked for, and by how many bytes there is room for.
-        for (limit, bytes) in [(Some(10), usize::MAX), (None, 2000)] {
+        for (limit, bytes) in [(Some(10), usize::MAX), (None, 500)] {
             let (mut paged, mut pages) = (Vec::new(), 0);
             let mut after = None;
             loop {
