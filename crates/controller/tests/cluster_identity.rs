@@ -70,6 +70,7 @@ impl World {
         let (hub, west, east) =
             (Cluster::start_or_skip()?, Cluster::start_or_skip()?, Cluster::start_or_skip()?);
         define(&hub);
+        // West only exports: it cannot even list what others told it, and that keeps nobody from hearing of its own.
         define(&east);
         for name in ["west", "east"] {
             kubectl(&hub, &format!("create namespace {name}"), "");

@@ -81,6 +81,9 @@ pub struct Shared {
     pub problems: Vec<String>,
 }
 
+/// Watches of what others tell. While they fail, what is exported is as true as before.
+const OF_OTHERS: [&str; 2] = ["what was imported", "leases at the hub"];
+
 /// What a watch says.
 enum News {
     Namespace(Event<Namespace>),
@@ -91,6 +94,19 @@ enum News {
     Lease(Event<Lease>),
     /// A watch fails; it goes on by itself.
     Failed(String),
+}
+
+impl News {
+    /// A list is asked for: whether there is an answer is not known yet.
+    fn is_only_asked_for(&self) -> bool {
+        match self {
+            Self::Namespace(event) => matches!(event, Event::Init),
+            Self::Pod(_, event) => matches!(**event, Event::Init),
+            Self::AtHub(_, event) | Self::Here(event) => matches!(event, Event::Init),
+            Self::Lease(event) => matches!(event, Event::Init),
+            Self::Failed(_) => false,
+        }
+    }
 }
 
 /// A watch, by what it is of, and what it says.
@@ -129,8 +145,7 @@ pub async fn share(hub: Client, local: Client, sharing: Sharing, shared: watch::
             owes = !sharer.write().await;
         }
         // What could not be told is not said to be how things are.
-        if Instant::now() >= beat && !sharer.untold && sharer.failing.is_empty() && sharer.state.is_settled()
-        {
+        if Instant::now() >= beat && sharer.has_told_all() {
             let told = sharer.beat().await;
             beat = Instant::now() + if told { BEAT } else { AGAIN };
         }
@@ -182,10 +197,11 @@ impl Sharer {
         let namespaces: Api<Namespace> = Api::all(local.clone());
         watches.spawn(follow("namespaces".to_owned(), namespaces, all.clone(), to.clone(), News::Namespace));
         let here = slices(&local, Some(namespace));
-        watches.spawn(follow("what was imported".to_owned(), here, all, to.clone(), News::Here));
+        let [imported, leases_at_hub] = OF_OTHERS.map(str::to_owned);
+        watches.spawn(follow(imported, here, all, to.clone(), News::Here));
         let only = Config::default().page_size(PAGE).fields(&format!("metadata.name={LEASE}"));
         let leases: Api<Lease> = Api::all(hub.clone());
-        watches.spawn(follow("leases at the hub".to_owned(), leases, only, to.clone(), News::Lease));
+        watches.spawn(follow(leases_at_hub, leases, only, to.clone(), News::Lease));
         Self {
             hub,
             local,
@@ -205,6 +221,7 @@ impl Sharer {
     }
 
     fn take(&mut self, (of, news): Told) {
+        let is_only_asked_for = news.is_only_asked_for();
         match news {
             News::Failed(why) => {
                 self.failing.insert(of, why);
@@ -232,7 +249,15 @@ impl Sharer {
                 self.state.lease(said, age);
             }
         }
-        self.failing.remove(&of);
+        if !is_only_asked_for {
+            self.failing.remove(&of);
+        }
+    }
+
+    /// Whether what the hub has of this cluster is all that there is to say.
+    fn has_told_all(&self) -> bool {
+        let fails = self.failing.keys().any(|of| !OF_OTHERS.contains(&of.as_str()));
+        !self.untold && !fails && self.state.is_settled()
     }
 
     /// Watches the slices at the hub once it is known what is imported, so that nothing else is kept of them; and lists them anew where
