@@ -15,7 +15,7 @@ mod nft;
 mod steer;
 
 pub use budget::{Budget, Budgets, Window};
-pub use bypass::{Bypass, Paths, Sides};
+pub use bypass::{Behind, Bypass, Paths, Sides};
 pub use error::ApplyError;
 pub use events::{Ended, Event, EventSource, Flow, Tally};
 pub use mark::{Judged, Tag};

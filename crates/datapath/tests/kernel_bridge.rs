@@ -16,7 +16,7 @@ use datapath::{Config, Datapath, Paths};
 fn missing(lab: &Lab) -> Vec<String> {
     lab.node.inside(|| {
         let mut paths = Paths::open().unwrap();
-        let mut of = |pod| paths.bypass([pod].into_iter()).unwrap().map(|bypass| bypass.to_string());
+        let mut of = |pod| paths.behind([pod].into_iter()).unwrap().bypass.map(|bypass| bypass.to_string());
         [v4(0), v6(0), v4(1)].into_iter().filter_map(&mut of).collect()
     })
 }

@@ -12,7 +12,7 @@
 
 use crate::support::packet::{Sender, checksum, network};
 use crate::support::*;
-use datapath::{Config, Datapath};
+use datapath::{Config, Datapath, Paths};
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockProtocol, SockType, SockaddrIn6, recvfrom, setsockopt, socket,
@@ -177,4 +177,28 @@ fn kernel_guard_lets_pods_say_what_hosts_say_of_themselves() {
         must(&format!("ip -n {} -6 neigh flush all", namespace.name));
     }
     assert!(tcp(&lab.pods[0], v6(1), 80) && tcp(&lab.node, v6(1), 80));
+}
+
+#[test]
+fn kernel_without_a_guard_no_pod_speaks_for_a_router_either() {
+    if !privileged() {
+        return;
+    }
+    let lab = Lab::new(3);
+    // Behind the third interface is the world.
+    lab.node.must("ip route add default via 10.77.2.2; ip -6 route add default via fd77:2::2");
+    let mut datapath = lab.datapath(Config::default());
+    let _ = datapath.apply(&Tables::new(2).table).unwrap();
+    let hears = |pod: usize| {
+        let own = lab.pods[pod].link_local("eth0");
+        let said = (ALL_NODES, message((ADVERTISE_ROUTER, own, Ipv6Addr::UNSPECIFIED), ALL_NODES, false));
+        let got = heard(&lab.node, &lab.pods[pod], "eth0", vec![said]);
+        got.iter().any(|said| (said.0, said.1) == (ADVERTISE_ROUTER, own))
+    };
+    assert!(hears(0), "nobody knows yet what is behind the interface");
+    let pods = [0, 1].into_iter().flat_map(|pod| [v4(pod), v6(pod)]);
+    let sides = lab.node.inside(move || Paths::open().unwrap().behind(pods).unwrap().sides);
+    datapath.close(&sides).unwrap();
+    assert!(!hears(0));
+    assert!(hears(2), "a router of the world says what it is");
 }

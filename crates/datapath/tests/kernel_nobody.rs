@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket}
 /// What pods are behind, on this node.
 fn sides(lab: &Lab) -> Sides {
     let pods: Vec<IpAddr> = (0..lab.pods.len()).flat_map(|pod| [v4(pod), v6(pod)]).collect();
-    lab.node.inside(move || Paths::open().unwrap().sides(pods.into_iter()).unwrap())
+    lab.node.inside(move || Paths::open().unwrap().behind(pods.into_iter()).unwrap().sides)
 }
 
 /// Whether a TCP connection opens to an address that is only known on the interface.

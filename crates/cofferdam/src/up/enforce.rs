@@ -591,17 +591,20 @@ impl Enforcer {
     /// Looks whether pods reach each other where nobody judges, and closes what it can of that.
     pub(crate) fn look_for_bypass(&mut self) {
         let (Some(kernel), Some(table)) = (&mut self.kernel, &self.table) else { return };
-        let pods = || table.endpoints.keys().copied();
-        let looked = kernel.paths.bypass(pods()).and_then(|bypass| {
-            kernel.datapath.close(&kernel.paths.sides(pods())?)?;
-            Ok(bypass)
-        });
-        kernel.bypass = match looked {
-            Ok(bypass) => bypass.map(|bypass| bypass.to_string()),
+        let found = match kernel.paths.behind(table.endpoints.keys().copied()) {
+            Ok(behind) => {
+                let open = kernel.datapath.close(&behind.sides).err();
+                let open = open.map(|error| {
+                    format!("pods reach each other under addresses or in frames that no policy can speak of: {error}")
+                });
+                [behind.bypass.map(|bypass| bypass.to_string()), open]
+            }
             Err(error) => {
-                Some(format!("whether pods reach each other unjudged cannot be found out: {error}"))
+                [Some(format!("whether pods reach each other unjudged cannot be found out: {error}")), None]
             }
         };
+        let found: Vec<String> = found.into_iter().flatten().collect();
+        kernel.bypass = (!found.is_empty()).then(|| found.join("; "));
     }
 
     /// Whether requests that rules look at can be judged here. Where nothing is enforced, it makes no difference.

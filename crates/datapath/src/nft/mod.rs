@@ -44,7 +44,7 @@ const TABLE: &str = "cofferdam";
 const ABSENT: &str = "cofferdam_absent";
 const GUARD: &str = "cofferdam_guard";
 /// Changes whenever the shape of chains or sets does; a table with another schema is replaced whole.
-const SCHEMA: u32 = 5;
+const SCHEMA: u32 = 6;
 /// The same of the guard's rules.
 const GUARD_SCHEMA: u32 = 3;
 

@@ -14,6 +14,10 @@ const A: Register = Register::new(0);
 
 /// Where packets end that nobody may send.
 pub(super) const NOBODY: &str = "nobody";
+/// Stems of chains: [`Judge::to_many`], and [`Judge::from_side`].
+pub(super) const MANY: &str = "many";
+/// See [`MANY`].
+pub(super) const SIDE: &str = "side";
 
 /// Mask and bits of link-local addresses.
 const LINK_LOCAL4: ([u8; 4], [u8; 4]) = ([255, 255, 0, 0], [169, 254, 0, 0]);
@@ -41,33 +45,38 @@ pub(super) fn own_packet() -> Rule {
 }
 
 impl Judge {
-    /// From where endpoints are to where endpoints are, under an address that is none of theirs: to many at once, or to
-    /// one by an address that no policy knows. Whoever takes it, nobody judged its ingress. Only bridges forward this.
+    /// From where endpoints are, under addresses of which none is theirs.
+    pub(super) fn from_side(&self) -> Vec<Rule> {
+        vec![self.between(), self.nobodys()]
+    }
+
+    /// What goes from where endpoints are to where endpoints are has its destination looked at. Only bridges forward this.
+    pub(super) fn between(&self) -> Rule {
+        let between = from_side().meta(Meta::Output, A).found(HashSet::Sides.name(), A);
+        between.end(End::Jump(&self.chain(MANY)))
+    }
+
+    /// To many at once, or to one by an address that no policy knows. Whoever takes it, nobody judged its ingress.
     pub(super) fn to_many(&self) -> Vec<Rule> {
-        let rule = || {
-            let between = from_side().meta(Meta::Output, A).found(HashSet::Sides.name(), A);
-            self.family.header_destination(between, A)
-        };
+        let rule = || self.family.header_destination(Rule::new(), A);
         let rules = match self.family {
             Family::V4 => vec![
                 rule().begins(A, MANY4),
                 rule().begins(A, LINK_LOCAL4),
-                rule().place(Place::Destination, A).compare(
+                Rule::new().place(Place::Destination, A).compare(
                     A,
                     Compare::Equal,
                     &place::BROADCAST.to_ne_bytes(),
                 ),
             ],
-            Family::V6 => {
-                vec![rule().begins(A, MANY6), rule().begins(A, LINK_LOCAL6)]
-            }
+            Family::V6 => vec![rule().begins(A, MANY6), rule().begins(A, LINK_LOCAL6)],
         };
         rules.into_iter().map(|rule| rule.end(End::Goto(NOBODY))).collect()
     }
 
-    /// Opened from where endpoints are by a link-local address. What the node opened to one is answered.
-    pub(super) fn nobodys(&self) -> Rule {
-        let from = self.source(opened(from_side()), A);
+    /// Opened by a link-local address. What the node opened to one is answered.
+    fn nobodys(&self) -> Rule {
+        let from = self.source(opened(Rule::new()), A);
         let local = match self.family {
             Family::V4 => from.begins(A, LINK_LOCAL4),
             Family::V6 => from.begins(A, LINK_LOCAL6),

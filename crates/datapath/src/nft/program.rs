@@ -29,7 +29,7 @@
 use super::Config;
 use super::discovery::{listeners, neighbours, routers};
 use super::expr::{Base, Compare, Ct, End, Meta, Register, Rule, Tuple, state};
-use super::nobody::{NOBODY, from_side, opened, own_packet};
+use super::nobody::{MANY, NOBODY, SIDE, from_side, opened, own_packet};
 use super::sets::{HashSet, IntervalSet};
 use crate::mark::{DENY, HELD_DENY, RULING_MASK, TAG_MASK, TAG_SHIFT, Tag, held, ruling_bits};
 use policy::table::Ruling;
@@ -401,11 +401,13 @@ impl Judge {
                 .lookup(self.endpoints(), A, SLOT)
                 .end(End::Goto(&self.chain("ingress"))),
         ];
-        judge.extend(self.to_many());
-        judge.push(self.nobodys());
+        // One lookup for what comes from elsewhere, each packet of which comes this far.
+        judge.push(from_side().end(End::Jump(&self.chain(SIDE))));
         judge.push(in_force(Rule::new(), self.phase).end(End::Accept));
         let mut chains = vec![
             plain(self.chain("judge"), judge),
+            plain(self.chain(SIDE), self.from_side()),
+            plain(self.chain(MANY), self.to_many()),
             plain(self.chain("same"), self.same()),
             plain(self.chain("own"), self.own()),
         ];
@@ -466,7 +468,7 @@ impl Judge {
                 let local = self.destination(Rule::new(), A).lookup(self.endpoints(), A, SLOT);
                 let mut rules =
                     vec![same.end(End::Goto(&self.chain("same"))), local.end(End::Goto(&self.chain("pair")))];
-                rules.extend(self.to_many());
+                rules.push(self.between());
                 rules.extend(self.to_loopback());
                 rules
             }
