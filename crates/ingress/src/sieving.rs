@@ -28,28 +28,30 @@ pub(crate) struct Answers {
     wanted: Wanted,
     hold: usize,
     is_lenient: bool,
-    /// Whether lists of tools are all that matters.
+    /// Whether lists of tools and ids are all that matters.
     is_of_lists: bool,
     /// Where it is written.
     pub(crate) source: Source,
 }
 
 impl Answers {
-    /// As policies say: `responses`, and what tools and cards must stay.
+    /// As policies say: `responses`, what tools and cards must stay, and that ids are bound to who got them.
     ///
     /// # Errors
     /// It cannot be looked for.
     pub(crate) fn new(
         written: Option<(&Responses, &Source)>,
         tools: Option<&Source>,
+        bound: Option<&Source>,
     ) -> Result<Option<Self>, String> {
-        match (written, tools) {
-            (Some((written, source)), tools) => Self::of(written, source, tools.is_some()).map(Some),
+        match (written, tools.or(bound)) {
+            (Some((written, source)), _) => Self::of(written, source, tools.is_some()).map(Some),
             (None, Some(source)) => Ok(Some(Self {
                 rules: Arc::new(LeakRules::new(&LeakOptions::default()).map_err(|flaw| format!("{flaw:?}"))?),
                 wanted: Wanted::default(),
                 hold: HOLD,
-                is_lenient: false,
+                // An id that was not read is worth nothing to its client, and nothing to anybody else.
+                is_lenient: tools.is_none(),
                 is_of_lists: true,
                 source: source.clone(),
             })),

@@ -27,6 +27,7 @@ pub mod retry;
 pub mod rewrite;
 pub mod server_flight;
 pub mod sieve;
+pub mod task_ids;
 pub mod tool_list;
 
 pub use client_hello::{HelloReader, MAX_HELLO, Outcome};
