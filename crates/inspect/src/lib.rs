@@ -15,6 +15,7 @@ pub mod coding;
 mod cursor;
 mod event_stream;
 pub mod fields;
+mod fold;
 mod hello_message;
 pub mod http_head;
 pub mod http_stream;

@@ -5,6 +5,7 @@
 //! what goes on was written anew, so that the server finds what was looked at, also where a member was written twice; what people
 //! and tools say to each other is left alone. Does not: remember ids, or know whose they are.
 
+use crate::fold::fold;
 use serde_json::{Map, Value};
 
 /// Whose messages they are.
@@ -178,7 +179,7 @@ fn of_method(method: &str) -> Option<IdOf> {
 
 /// A member's name as the most lenient reader takes it.
 fn plain(name: &str) -> String {
-    name.chars().filter(|letter| *letter != '_').flat_map(char::to_lowercase).collect()
+    fold(name).replace('_', "")
 }
 
 #[cfg(test)]
@@ -248,6 +249,7 @@ mod tests {
             ("tasks/get", r#"{"id":"g","\u0069d":"x"}"#),
             ("GetTask", r#"{"id":7}"#),
             ("GetTask", r#"{"ID":"x"}"#),
+            ("message/send", r#"{"message":{"taſkId":"x"}}"#),
             ("GetTask", r#"{"name":"tasks/x"}"#),
             ("message/send", r#"{"message":{"taskId":"g","task_id":"x"}}"#),
             ("message/send", r#"{"message":{"taskid":["x"]}}"#),
