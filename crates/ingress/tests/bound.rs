@@ -413,6 +413,17 @@ async fn a_task_is_its_consumers_by_every_method_and_binding() {
             let expected = if is_message { StatusCode::OK } else { StatusCode::NOT_FOUND };
             assert_eq!(status, expected, "{what}");
         }
+        // Whatever an agent may take for a task.
+        for (method, path) in [
+            ("POST", format!("/tasks/{TASK}:CANCEL")),
+            ("POST", format!("/tasks/{TASK}%3Acancel")),
+            ("POST", format!("/Tasks/{TASK}/cancel")),
+            ("PATCH", format!("/v1/tasks/{TASK}/")),
+            ("GET", format!("/tasks/{}?taskId={TASK}", "x")),
+        ] {
+            let (_, headers, _) = world.ask("bob", rest(method, &path, "{}")).await;
+            assert_eq!(headers["x-cofferdam-reason"], "not-given", "{method} {path}");
+        }
         // Without its tag it is nobody's.
         for who in ["alice", "bob"] {
             let (_, headers, _) = world.ask(who, a2a("tasks/get", &format!(r#"{{"id":"{TASK}"}}"#))).await;

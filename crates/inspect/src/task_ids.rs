@@ -20,7 +20,7 @@ pub enum Protocol {
 /// What an id is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdOf {
-    /// A task, which its server names.
+    /// A task, which its server names; and what a server asks its client to bring back when it asked for more (MCP, `requestState`).
     Task,
     /// A conversation, or something else that its client may name.
     Chosen,
@@ -68,7 +68,7 @@ pub fn in_request(
 
 /// One message of an answer, or all of it. `None`: there is no id in it, or it is no JSON.
 pub fn in_answer(text: &str, protocol: Protocol, swap: &mut Swap<'_>) -> Option<String> {
-    if protocol == Protocol::Tools && !text.contains("askId") {
+    if protocol == Protocol::Tools && !text.contains("askId") && !text.contains("equestState") {
         return None;
     }
     let mut value: Value = serde_json::from_str(text).ok()?;
@@ -111,7 +111,7 @@ impl Walk<'_, '_> {
                 let is_agents = self.protocol == Protocol::Agents;
                 for (name, member) in members.iter_mut() {
                     match plain(name).as_str() {
-                        "taskid" => self.id(member, IdOf::Task),
+                        "taskid" | "requeststate" => self.id(member, IdOf::Task),
                         "contextid" if is_agents => self.id(member, IdOf::Chosen),
                         "referencetaskids" if is_agents => match member {
                             Value::Array(ids) => ids.iter_mut().for_each(|id| self.id(id, IdOf::Task)),
@@ -266,6 +266,8 @@ mod tests {
         assert_eq!(asked("{", Protocol::Agents), Err(Unswapped::NoJson));
         let tools = rpc("tools/call", r#"{"name":"tasks/x","arguments":{"taskId":"x"},"contextId":"x"}"#);
         assert_eq!(asked(&tools, Protocol::Tools), Ok(None));
+        let again = rpc("tools/call", r#"{"name":"a","requestState":"x"}"#);
+        assert_eq!(asked(&again, Protocol::Tools), Err(Unswapped::NotGiven));
         assert_eq!(
             asked(&rpc("tasks/result", r#"{"taskId":"x"}"#), Protocol::Tools),
             Err(Unswapped::NotGiven)

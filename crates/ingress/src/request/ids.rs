@@ -93,24 +93,24 @@ impl Ids {
             return Ok(None);
         }
         let mut segments: Vec<String> = path.split('/').map(str::to_owned).collect();
-        let is = |segment: Option<&String>, name: &str| {
-            segment.is_some_and(|segment| decoded(segment).eq_ignore_ascii_case(name))
-        };
         let last = segments.iter().rposition(|segment| decoded(segment).eq_ignore_ascii_case("tasks"));
         let Some(at) = last.map(|at| at + 1) else { return Ok(None) };
-        let is_setting = is(segments.get(at + 1), "pushNotificationConfigs");
+        let has_more = segments.get(at + 1).is_some_and(|segment| !segment.is_empty());
+        let is_message = segments.last().is_some_and(|last| decoded(last).starts_with("message:"));
         let Some(segment) = segments.get_mut(at).filter(|segment| !segment.is_empty()) else {
             return Ok(None);
         };
         let text = decoded(segment);
         let (id, action) = match text.rsplit_once(':') {
-            Some((id, action)) if ACTIONS.iter().any(|one| one.eq_ignore_ascii_case(action)) => {
-                (id, format!(":{action}"))
+            Some((id, action))
+                if method == Method::POST || ACTIONS.iter().any(|one| one.eq_ignore_ascii_case(action)) =>
+            {
+                (id, format!(":{}", encoded(action)))
             }
             Some(_) | None => (text.as_str(), String::new()),
         };
         // Messages are posted anywhere, also below a folder of that name.
-        if method == Method::POST && action.is_empty() && !is_setting {
+        if method == Method::POST && (is_message || action.is_empty() && !has_more) {
             return Ok(None);
         }
         *segment = encoded(&self.asked(IdOf::Task, id).ok_or(NotGiven)?) + &action;
