@@ -31,7 +31,7 @@ use controller::ingress::{Candidate, Known, Seen, Serves, Told, Writing};
 use controller::lease::Role;
 use crds::{Diagnostic, GatewayApi, Object};
 use feed::tls::ingress_name;
-use ingress::{Config, Figures, Limits, Server, Settings};
+use ingress::{Config, Figures, Limits, Server, SessionKeys, Settings};
 use kept::Kept;
 use memory::Memory;
 use nix::sys::signalfd::SignalFd;
@@ -43,7 +43,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -105,6 +105,10 @@ pub(crate) struct IngressGatewayArgs {
     /// restart; of this gateway alone [default: they are forgotten]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Keys by which ids of sessions and tasks (MCP, A2A) are bound to whom they were given, the same for all gateways of one
+    /// address: 64 hexadecimal digits a line; the first is used, and each is believed [default: made of the route's uid]
+    #[arg(long, value_name = "FILE")]
+    session_keys: Option<PathBuf>,
     /// Answer /healthz, /readyz and /metrics here
     #[arg(long, value_name = "ADDRESS", value_parser = crate::http::address)]
     health: Option<SocketAddr>,
@@ -386,7 +390,21 @@ impl IngressGatewayArgs {
         let prices = self.spending.prices()?;
         let (bind, roots) = (self.bind, Arc::new(roots));
         let limits = Limits { connections_of_address: self.connections_of_address, ..Limits::default() };
-        Ok(Settings { bind, ports, limits, roots, ledger, prices, purse, ..Settings::default() })
+        let session_keys = match &self.session_keys {
+            Some(file) => session_keys(file)?,
+            None => SessionKeys::default(),
+        };
+        Ok(Settings {
+            bind,
+            ports,
+            limits,
+            roots,
+            ledger,
+            prices,
+            purse,
+            session_keys,
+            ..Settings::default()
+        })
     }
 
     fn serves(&self) -> Serves {
@@ -413,6 +431,11 @@ impl IngressGatewayArgs {
         let statuses = Statuses::start(runtime, client, candidate, self.service.clone());
         Ok((Source::Cluster(known), Some(statuses)))
     }
+}
+
+fn session_keys(file: &Path) -> Result<SessionKeys> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    SessionKeys::read(&text).map_err(|why| anyhow::anyhow!("{}: {why}", file.display()))
 }
 
 fn until_signal(args: &IngressGatewayArgs, signals: &SignalFd, source: &mut Source, gateway: &mut Gateway) {

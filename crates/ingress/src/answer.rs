@@ -6,6 +6,7 @@
 use crate::admission::Turn;
 use crate::body::Broken;
 use crate::cutting::{Cutting, Piece};
+use crate::event_ids::EventIds;
 use crate::fields;
 use crate::picker::Talk;
 use crate::reason::Reason;
@@ -68,6 +69,8 @@ pub(crate) struct Answer {
     is_spent: bool,
     /// Looks through it, and where the policy that wants it is written.
     sieving: Option<(Sieving, String)>,
+    /// Makes the ids of its events those of who asks.
+    events: Option<EventIds>,
     quiet: Option<Pin<Box<Sleep>>>,
     /// What follows what was held back.
     trailers: Option<HeaderMap>,
@@ -82,12 +85,12 @@ impl Answer {
         guard: Guard,
         reader: AnswerReader,
         held: Held,
-        (patience, sieving): (Patience, Option<(Sieving, String)>),
+        (patience, sieving, events): (Patience, Option<(Sieving, String)>, Option<EventIds>),
     ) -> Self {
         let cutting = Cutting::of(
             &guard.record.operation,
             head,
-            sieving.is_none() && body.size_hint().exact().is_some(),
+            sieving.is_none() && events.is_none() && body.size_hint().exact().is_some(),
         );
         let mut answer = Self {
             source: Source::Server(body),
@@ -100,6 +103,7 @@ impl Answer {
             cutting,
             is_spent: false,
             sieving,
+            events,
             quiet: None,
             trailers: None,
             taking: Taking::begin(),
@@ -139,6 +143,7 @@ impl Answer {
             cutting: Cutting::LetThrough,
             is_spent: false,
             sieving: None,
+            events: None,
             quiet: None,
             trailers: None,
             taking: Taking::begin(),
@@ -225,6 +230,10 @@ impl Answer {
         if matches!(self.source, Source::Own(_)) {
             return Ok(data);
         }
+        let data = match &mut self.events {
+            Some(events) => events.push(&data).into(),
+            None => data,
+        };
         let data = match self.cutting.take(&data, self.is_spent) {
             Piece::Whole => data,
             Piece::Break => return Err(self.cut(Reason::LimitSpent)),
@@ -305,7 +314,8 @@ impl Answer {
             Ok(data) => {
                 let data = self.passes(data);
                 self.note_end();
-                let is_held = self.sieving.is_some() && matches!(&data, Ok(data) if data.is_empty());
+                let holds = self.sieving.is_some() || self.events.is_some();
+                let is_held = holds && matches!(&data, Ok(data) if data.is_empty());
                 (!is_held).then(|| Some(data.map(Frame::data)))
             }
             Err(frame) => {
@@ -404,7 +414,7 @@ impl Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Server(_) if self.sieving.is_some() => SizeHint::default(),
+            Source::Server(_) if self.sieving.is_some() || self.events.is_some() => SizeHint::default(),
             Source::Server(body) => body.size_hint(),
             Source::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
         }

@@ -251,6 +251,14 @@ impl Outgoing {
         }
     }
 
+    /// Has something else go on in the place of all of it, which is held.
+    pub(crate) fn replace(&mut self, bytes: Vec<u8>) -> Result<(), Unread> {
+        self.held_bytes = bytes.len();
+        self.size = SizeHint::with_exact(bytes.len() as u64);
+        self.held = VecDeque::from([bytes.into()]);
+        self.hold.take(&mut self.room, self.held_bytes)
+    }
+
     /// What is held, piece by piece.
     pub(crate) fn pieces(&self) -> Vec<Bytes> {
         self.held.iter().cloned().collect()

@@ -1,5 +1,6 @@
 //! What the gateway goes by: [`Settings`] of the process, and the [`Config`] that objects say, swapped whole.
 
+use crate::bound::SessionKeys;
 use crate::certificate;
 use crate::policy::{Attached, Held};
 use crate::secured::{Made, Secured, Ways};
@@ -35,6 +36,8 @@ pub struct Settings {
     pub prices: Option<Arc<Prices>>,
     /// Where gateways share what is left of limits, for [`Settings::ledger`]. `None`: each has its own.
     pub purse: Option<Arc<Purse<Ledger>>>,
+    /// By which ids of sessions and tasks are bound to who got them. None: by what is known of a route.
+    pub session_keys: SessionKeys,
 }
 
 impl Default for Settings {
@@ -48,6 +51,7 @@ impl Default for Settings {
             pins: Arc::default(),
             prices: None,
             purse: None,
+            session_keys: SessionKeys::default(),
         }
     }
 }

@@ -91,7 +91,7 @@ pub(crate) fn call(
 
 /// Whether a request asks an agent who it is.
 fn is_of_card(operation: &Operation) -> bool {
-    let names = ["agent-card", "GetExtendedAgentCard", "agent/getAuthenticatedExtendedCard"];
+    let names = ["agent-card", "GetAgentCard", "GetExtendedAgentCard", "agent/getAuthenticatedExtendedCard"];
     operation.provider.as_deref() == Some("a2a")
         && operation.verb == Verb::Meta
         && names.contains(&&*operation.api)

@@ -1,5 +1,6 @@
 //! Header fields: which of a client's go on, and what the gateway says of where a request came from.
 
+use crate::bound::FIELDS;
 use crate::filters::FRAMING;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
@@ -128,7 +129,8 @@ fn ends_here(name: &str) -> bool {
         return is_known(name);
     }
     let taken_for = name.replace(|letter: char| !is_plain(letter), "-");
-    is_known(&taken_for) || FRAMING.contains(&&*taken_for)
+    // Under another name nobody would ask whose they are.
+    is_known(&taken_for) || FRAMING.contains(&&*taken_for) || FIELDS.contains(&&*taken_for)
 }
 
 /// Removes from trailers what says how, by whom or to whom a message is (RFC 9110, section 6.5.1).
@@ -136,7 +138,11 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     strip(trailers);
     let known = ["cookie", "range", "set-cookie"];
     let is_own = |name: &str| {
-        known.contains(&name) || name.starts_with("content-") || name.starts_with("if-") || ends_here(name)
+        known.contains(&name)
+            || FIELDS.contains(&name)
+            || name.starts_with("content-")
+            || name.starts_with("if-")
+            || ends_here(name)
     };
     let names: Vec<HeaderName> = trailers.keys().filter(|name| is_own(name.as_str())).cloned().collect();
     names.iter().for_each(|name| drop(trailers.remove(name)));
@@ -198,6 +204,8 @@ mod tests {
                 ("x.cofferdam.consumer", "root"),
                 ("x-client-request-id", "8"),
                 ("transfer_encoding", "chunked"),
+                ("mcp_session_id", "x"),
+                ("last.event.id", "x"),
                 ("user_id", "7"),
                 ("accept", "*/*"),
             ],

@@ -15,6 +15,7 @@
 mod admission;
 mod answer;
 mod body;
+mod bound;
 mod certificate;
 mod config;
 mod connection;
@@ -23,6 +24,7 @@ mod cors;
 mod crowd;
 mod cutting;
 mod definitions;
+mod event_ids;
 mod fields;
 mod filters;
 mod frames;
@@ -49,6 +51,7 @@ mod tunnel;
 mod upstream;
 mod waf;
 
+pub use bound::SessionKeys;
 pub use config::{Config, ConfigError, Limits, Settings};
 pub use copies::{CopyFate, MOST_COPIED};
 pub use picker::wire as picker_wire;

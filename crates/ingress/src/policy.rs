@@ -7,7 +7,8 @@ use crate::sieving::Answers;
 use crate::waf::Wafs;
 use admit::{Closed, Effective, Place, Policies, RouteKey, Source};
 use authn::{Authenticator, KeySources};
-use crds::{Authentication, Mcp, ProtectionMode, Responses, TargetKind, Waf};
+use crds::{Authentication, Mcp, ProtectionMode, Responses, ServerKind, TargetKind, Waf};
+use inspect::task_ids::Protocol;
 use routes::{Listener, ListenerId, Rule, RuleId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,6 +29,27 @@ pub(crate) struct Held {
     pub(crate) answers: Option<Arc<Answers>>,
 }
 
+impl Held {
+    /// Whether its policy says that a server of tools (MCP) answers.
+    pub(crate) fn speaks_mcp(&self) -> bool {
+        let effective = &self.effective;
+        effective.mcp.is_some() || effective.server == Some(ServerKind::Mcp)
+    }
+
+    /// By which protocol there are tasks; `None`: nobody says that there are any.
+    pub(crate) fn has_tasks(&self) -> Option<Protocol> {
+        has_tasks(&self.effective)
+    }
+}
+
+fn has_tasks(effective: &Effective) -> Option<Protocol> {
+    if effective.a2a.is_some() || effective.server == Some(ServerKind::A2a) {
+        Some(Protocol::Agents)
+    } else {
+        (effective.mcp.is_some() || effective.server == Some(ServerKind::Mcp)).then_some(Protocol::Tools)
+    }
+}
+
 /// What holds where.
 #[derive(Debug, Default)]
 pub(crate) struct Attached {
@@ -40,7 +62,7 @@ pub(crate) struct Attached {
 type Ready = (Option<Arc<Authenticator>>, Option<(Waf, RuleSet)>, Option<Arc<Answers>>);
 
 /// Which sections say what is looked for in answers.
-type Sections = (Option<*const Responses>, [Option<*const Mcp>; 2]);
+type Sections = (Option<*const Responses>, [Option<*const Mcp>; 2], bool);
 
 /// What is shared while the places are made ready.
 struct Making<'a> {
@@ -168,18 +190,24 @@ impl Making<'_> {
         let pinned = [&effective.mcp, &effective.a2a]
             .map(|section| section.as_ref().filter(|(section, _)| section.definitions.is_some()));
         let tools = pinned.into_iter().flatten().next();
-        let Some(source) = responses.map(|(_, source)| source).or(tools.map(|(_, source)| source)) else {
-            return Ok(None);
-        };
+        // The ids in them become those of who asks, wherever that is written.
+        let has_tasks = has_tasks(effective).is_some();
+        let sections = [effective.mcp.as_ref(), effective.a2a.as_ref()].into_iter().flatten();
+        let said = sections.map(|(_, source)| source).next();
+        let said = said.or(effective.authentication.as_ref().map(|(_, source)| source));
+        let bound = said.filter(|_| has_tasks);
+        let wanted = responses.map(|(_, source)| source).or(tools.map(|(_, source)| source));
+        let Some(source) = wanted.or(bound) else { return Ok(None) };
         let key = (
             responses.map(|(it, _)| Arc::as_ptr(it)),
             pinned.map(|section| section.map(|(it, _)| Arc::as_ptr(it))),
+            has_tasks,
         );
         if let Some(known) = self.answers.get(&key) {
             return Ok(Some(Arc::clone(known)));
         }
         let written = responses.map(|(written, source)| (&**written, source));
-        let made = Answers::new(written, tools.map(|(_, source)| source))
+        let made = Answers::new(written, tools.map(|(_, source)| source), bound)
             .map_err(|why| Closed { why, source: source.clone() })?;
         let made = made.map(Arc::new);
         self.answers.extend(made.iter().map(|made| (key, Arc::clone(made))));

@@ -95,11 +95,13 @@ pub enum Reason {
     ToolQuarantined,
     /// It asks an agent that does not say of itself what it did.
     CardQuarantined,
+    /// It names a session, task or conversation that was not given to who sent it.
+    NotGiven,
 }
 
 impl Reason {
     /// Every one of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::Allowed,
         Self::Redirected,
         Self::Preflight,
@@ -144,6 +146,7 @@ impl Reason {
         Self::OriginDenied,
         Self::ToolQuarantined,
         Self::CardQuarantined,
+        Self::NotGiven,
     ];
 
     /// A word in kebab-case, for machines.
@@ -250,6 +253,9 @@ impl Reason {
             Self::ToolQuarantined => ("tool-quarantined", 403, "the tool that it calls is in quarantine"),
             Self::CardQuarantined => {
                 ("card-quarantined", 403, "the card of the agent that it asks is in quarantine")
+            }
+            Self::NotGiven => {
+                ("not-given", 404, "its session, task or conversation was not given to who asks")
             }
         }
     }

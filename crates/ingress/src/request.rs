@@ -4,6 +4,7 @@
 //! answer streams back. Whatever it is stopped for, [`Stop`] says it, and its client hears it in the words of its service.
 
 mod forward;
+mod ids;
 mod outward;
 
 use crate::admission::{Full, Turn};
@@ -27,6 +28,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header, request};
 use hyper::body::{Bytes, Incoming};
 use hyper::upgrade::OnUpgrade;
+use ids::Ids;
 use inspect::operation::{Head, Reader};
 use inspect::sieve::Prompt;
 use policy::Known;
@@ -128,6 +130,7 @@ struct Passed {
     drawn: Drawn,
     /// What its answer must not repeat.
     prompt: Prompt,
+    ids: Ids,
 }
 
 /// Where a request goes.
@@ -257,7 +260,7 @@ impl Exchange {
         let reader = operation(&asking.head, self.client.port, Some(&asking.target), server.as_deref());
         guard.record.operation = reader.so_far().clone();
         let mut body = Outgoing::new(body, reader, &asking.head.headers, &self.shared.hold, &guard.course);
-        match self.judged(&asking, &way, &mut body, &mut guard).await {
+        match self.judged(&mut asking, &way, &mut body, &mut guard).await {
             Ok(passed) => self.forward(asking, way, body, guard, (passed, upgrade)).await,
             Err(mut stop) => {
                 if let Some(reason) = guard.course.aborted() {
@@ -274,7 +277,7 @@ impl Exchange {
     /// Finds out whether a request may go on.
     async fn judged(
         &self,
-        asking: &Asking<'_>,
+        asking: &mut Asking<'_>,
         way: &Way<'_>,
         body: &mut Outgoing,
         guard: &mut Guard,
@@ -305,6 +308,9 @@ impl Exchange {
             let operation = &guard.record.operation;
             definitions::call(&way.held, &self.shared.pins, there, &consumer.name, operation)?;
         }
+        let of = (&*way.held, &way.rule.route);
+        let ids = self.own_ids(asking, of, &consumer, (&mut *body, &guard.record.operation)).await?;
+        let head = &asking.head;
         let drawn = judging.draw(&consumer, (head, asking.asks), body, guard).await?;
         if asking.asks == Asks::WebSocket && judging.looks_inside() {
             let why = "its policy looks at what is said, and within a WebSocket nobody does";
@@ -313,7 +319,7 @@ impl Exchange {
         judging.inspect(head, body, guard).await?;
         let prompt = judging.prompt(head, body, guard).await?;
         guard.record.reason = Reason::Allowed;
-        Ok(Passed { turn, drawn, prompt })
+        Ok(Passed { turn, drawn, prompt, ids })
     }
 
     /// Finds the way of a request.

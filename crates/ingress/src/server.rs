@@ -2,6 +2,7 @@
 
 use crate::admission::Admission;
 use crate::body::Hold;
+use crate::bound::SessionKeys;
 use crate::config::{Config, ConfigError, Limits, Live, Settings};
 use crate::connection;
 use crate::copies::{Copies, CopyFate};
@@ -74,6 +75,7 @@ pub(crate) struct Shared {
     pub(crate) digests: RandomState,
     /// Of sessions of routes without a `uid`.
     pub(crate) secret: Secret,
+    pub(crate) session_keys: SessionKeys,
     ways: Ways,
     number: AtomicU64,
     phase: watch::Sender<Phase>,
@@ -174,6 +176,7 @@ impl Server {
             purse: settings.purse.clone(),
             digests: RandomState::new(),
             secret: own_secret(),
+            session_keys: settings.session_keys.clone(),
             ways: Ways::default(),
             number: AtomicU64::new(0),
             phase: watch::Sender::new(Phase::Serving),

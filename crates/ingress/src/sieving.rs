@@ -28,28 +28,30 @@ pub(crate) struct Answers {
     wanted: Wanted,
     hold: usize,
     is_lenient: bool,
-    /// Whether lists of tools are all that matters.
+    /// Whether lists of tools and ids are all that matters.
     is_of_lists: bool,
     /// Where it is written.
     pub(crate) source: Source,
 }
 
 impl Answers {
-    /// As policies say: `responses`, and what tools and cards must stay.
+    /// As policies say: `responses`, what tools and cards must stay, and that ids are bound to who got them.
     ///
     /// # Errors
     /// It cannot be looked for.
     pub(crate) fn new(
         written: Option<(&Responses, &Source)>,
         tools: Option<&Source>,
+        bound: Option<&Source>,
     ) -> Result<Option<Self>, String> {
-        match (written, tools) {
-            (Some((written, source)), tools) => Self::of(written, source, tools.is_some()).map(Some),
+        match (written, tools.or(bound)) {
+            (Some((written, source)), _) => Self::of(written, source, tools.is_some()).map(Some),
             (None, Some(source)) => Ok(Some(Self {
                 rules: Arc::new(LeakRules::new(&LeakOptions::default()).map_err(|flaw| format!("{flaw:?}"))?),
                 wanted: Wanted::default(),
                 hold: HOLD,
-                is_lenient: false,
+                // An id that was not read is worth nothing to its client, and nothing to anybody else.
+                is_lenient: tools.is_none(),
                 is_of_lists: true,
                 source: source.clone(),
             })),
@@ -99,7 +101,8 @@ impl Answers {
 
     /// Whether an answer cannot have anything that matters, by its kind: no client of MCP reads lists in it.
     pub(crate) fn passes(&self, headers: &HeaderMap) -> bool {
-        self.is_of_lists && form(headers).is_none_or(|form| form == Form::Text)
+        let is_other = || form(headers).is_none_or(|form| form == Form::Text);
+        self.is_of_lists && !says(headers, "json") && !says(headers, "event-stream") && is_other()
     }
 
     /// For one answer of this form.
@@ -177,6 +180,10 @@ impl Sieving {
         (most, length): (usize, u64),
     ) -> Result<Self, &'static str> {
         let form = form(&head.headers).ok_or("its answer is of a kind that is not looked at")?;
+        if form == Form::Lines && edited.edit.is_some() {
+            // Clients of MCP take it for one value, and it has lists and ids across its lines then.
+            return Err("lines of JSON are no answer of a server of tools or an agent");
+        }
         if form == Form::Json && length > most as u64 {
             return Err("its answer is larger than what is held");
         }
@@ -298,9 +305,16 @@ fn joined(pieces: Vec<Piece>) -> Vec<u8> {
     pieces.into_iter().flat_map(|piece| piece.bytes).collect()
 }
 
-/// How the body of an answer is made up, by its media type.
+/// Whether the media type has this in it, wherever: there are clients that look for no more.
+fn says(headers: &HeaderMap, word: &str) -> bool {
+    let mut fields = headers.get_all(header::CONTENT_TYPE).iter();
+    fields.any(|field| String::from_utf8_lossy(field.as_bytes()).to_ascii_lowercase().contains(word))
+}
+
+/// How the body of an answer is made up, by its media type. `None`: it is of another kind, or clients take it for different ones.
 fn form(headers: &HeaderMap) -> Option<Form> {
-    let field = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())?;
+    let mut fields = headers.get_all(header::CONTENT_TYPE).iter();
+    let field = fields.next().and_then(|value| value.to_str().ok()).filter(|_| fields.next().is_none())?;
     let kind = field.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     Some(match kind.as_str() {
         "text/event-stream" => Form::Events,
@@ -309,7 +323,9 @@ fn form(headers: &HeaderMap) -> Option<Form> {
         }
         "application/json" | "text/json" => Form::Json,
         other if other.ends_with("+json") => Form::Json,
-        other if other.starts_with("text/") => Form::Text,
+        other if other.starts_with("text/") && !says(headers, "json") && !says(headers, "event-stream") => {
+            Form::Text
+        }
         _ => return None,
     })
 }

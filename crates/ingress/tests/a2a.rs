@@ -118,8 +118,10 @@ async fn a_card_that_is_the_result_of_a_message_is_looked_at_too() {
     let world = Canned::new(FIRST_USE, good);
     assert!(world.ask(message("GetExtendedAgentCard")).await.1.contains("helps"));
     world.inner.reload(support::config(&manifests(FIRST_USE), bad)).unwrap();
-    let (status, shown) = world.ask(message("GetExtendedAgentCard")).await;
-    assert!(status == StatusCode::FORBIDDEN && !shown.contains("mails"), "{shown}");
+    for method in ["GetExtendedAgentCard", "GetAgentCard"] {
+        let (status, shown) = world.ask(message(method)).await;
+        assert!(status == StatusCode::FORBIDDEN && !shown.contains("mails"), "{shown}");
+    }
     assert_eq!(world.ask(message("SendMessage")).await.0, StatusCode::FORBIDDEN);
 }
 

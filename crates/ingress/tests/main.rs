@@ -3,6 +3,7 @@
 mod a2a;
 mod answers;
 mod backend_tls;
+mod bound;
 mod copies;
 mod cors;
 mod goaway;

@@ -132,6 +132,11 @@ async fn what_is_no_list_passes_and_what_cannot_be_read_as_one_does_not() {
         ("application/json", "{\"result\":{\"content\":[{\"text\":\"tools\"}]}}", StatusCode::OK),
         ("application/json", "{\"result\":{\"tools\":[", StatusCode::FORBIDDEN),
         ("application/json\r\ncontent-encoding: snappy", "{}", StatusCode::FORBIDDEN),
+        // Clients look for `application/json` anywhere in it.
+        ("text/plain; x=application/json", "{\"result\":{\"tools\":[]}}", StatusCode::FORBIDDEN),
+        ("text/plain\r\ncontent-type: application/json", "{}", StatusCode::FORBIDDEN),
+        ("application/jsonl", "{\"result\":\n{\"tools\":[]}}", StatusCode::FORBIDDEN),
+        ("application/json-seq", "{}", StatusCode::FORBIDDEN),
     ] {
         let (address, _) = server(answer(kind, body.as_bytes(), 5)).await;
         let (got, said) = Canned::new(section, address).ask(ask("tools/list", "{}")).await;

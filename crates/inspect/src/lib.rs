@@ -15,6 +15,7 @@ pub mod coding;
 mod cursor;
 mod event_stream;
 pub mod fields;
+mod fold;
 mod hello_message;
 pub mod http_head;
 pub mod http_stream;
@@ -27,6 +28,7 @@ pub mod retry;
 pub mod rewrite;
 pub mod server_flight;
 pub mod sieve;
+pub mod task_ids;
 pub mod tool_list;
 
 pub use client_hello::{HelloReader, MAX_HELLO, Outcome};

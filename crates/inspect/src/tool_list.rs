@@ -4,6 +4,7 @@
 //! that nobody may see. Guarantees: what goes on was written anew, so that every reader finds the tools that were looked at, also where a
 //! member was written twice; a digest does not depend on the order of members or on blanks. Does not: remember tools.
 
+use crate::fold::fold;
 use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::Value;
 
@@ -26,7 +27,8 @@ pub struct Listed<'t> {
 /// Keeps the tools that may be seen in every list of a message, or of a batch of them. `None`: there is no list in it, or it
 /// is no JSON.
 pub fn keep(text: &str, may_see: &mut dyn FnMut(&Listed<'_>) -> bool) -> Option<String> {
-    if !text.contains("tools") && !text.contains('\\') {
+    let may_be = text.as_bytes().windows(4).any(|four| four.eq_ignore_ascii_case(b"tool"));
+    if !may_be && !text.contains('\\') {
         return None;
     }
     let mut message: Value = serde_json::from_str(text).ok()?;
@@ -41,18 +43,36 @@ pub fn keep(text: &str, may_see: &mut dyn FnMut(&Listed<'_>) -> bool) -> Option<
 }
 
 fn keep_in(message: &mut Value, may_see: &mut dyn FnMut(&Listed<'_>) -> bool) -> bool {
-    let list = message.get_mut("result").and_then(|result| result.get_mut("tools"));
-    let Some(Value::Array(tools)) = list else { return false };
-    if tools.len() > MOST_LISTED {
-        tools.clear();
-        return true;
+    let mut has_list = false;
+    for result in alike(message, "result") {
+        for list in alike(result, "tools") {
+            let Value::Array(tools) = list else { continue };
+            has_list = true;
+            if tools.len() > MOST_LISTED {
+                tools.clear();
+            }
+            // Without a name nobody can call it.
+            tools.retain(|tool| {
+                name(tool).is_some_and(|name| may_see(&Listed { name, digest: digest(tool) }))
+            });
+        }
     }
-    tools.retain(|tool| {
-        // Without a name nobody can call it.
-        let Some(name) = tool.get("name").and_then(Value::as_str) else { return false };
-        may_see(&Listed { name, digest: digest(tool) })
-    });
-    true
+    has_list
+}
+
+/// Members of a name in whatever case, for there are clients that do not mind it.
+fn alike<'v>(value: &'v mut Value, name: &'static str) -> impl Iterator<Item = &'v mut Value> {
+    let members = value.as_object_mut().into_iter().flatten();
+    members.filter(move |(member, _)| fold(member) == name).map(|(_, value)| value)
+}
+
+/// The name of a tool. `None`: it has none, or clients take it for different ones.
+fn name(tool: &Value) -> Option<&str> {
+    let mut names = tool.as_object()?.iter().filter(|(member, _)| fold(member) == "name");
+    match (names.next(), names.next()) {
+        (Some((member, name)), None) if member == "name" => name.as_str(),
+        _ => None,
+    }
 }
 
 /// Where a card is.
@@ -163,6 +183,19 @@ mod tests {
         assert!(!check(escaped, "bad").0.unwrap().contains("bad"));
         let nameless = r#"{"result":{"tools":[{"title":"x"}]}}"#;
         assert!(!check(nameless, "bad").0.unwrap().contains("title"));
+    }
+
+    #[test]
+    fn who_writes_a_member_in_another_case_hides_nothing_from_clients_that_do_not_mind_it() {
+        for list in [
+            r#"{"result":{"Tools":[{"name":"bad"}]}}"#,
+            r#"{"Result":{"toolſ":[{"name":"bad"}]}}"#,
+            r#"{"result":{"tools":[]},"RESULT":{"tools":[{"name":"bad"}]}}"#,
+            r#"{"result":{"tools":[{"name":"good","Name":"bad"}]}}"#,
+            r#"{"result":{"tools":[{"NAME":"bad"}]}}"#,
+        ] {
+            assert!(!check(list, "bad").0.unwrap().contains("bad"), "{list}");
+        }
     }
 
     #[test]

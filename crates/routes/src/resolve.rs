@@ -79,6 +79,7 @@ fn rule(
             namespace: route.meta.namespace.clone(),
             name: route.meta.name.clone(),
             position: route.position.clone(),
+            uid: route.meta.uid.clone(),
         },
         name: written.name.clone(),
         index,

@@ -21,6 +21,8 @@ pub struct RouteRef {
     pub name: Arc<str>,
     /// Where it is written.
     pub position: Position,
+    /// Its `uid`, which nobody who only sends requests knows. Empty: it has none, as in a folder.
+    pub uid: Arc<str>,
 }
 
 /// One rule.

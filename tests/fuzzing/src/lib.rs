@@ -40,6 +40,7 @@ mod session;
 mod sieve;
 mod sqli;
 mod store_reply;
+mod task_ids;
 mod token;
 mod tools;
 mod waf;
@@ -57,7 +58,7 @@ pub struct Target {
 }
 
 /// Each of them.
-pub const TARGETS: [Target; 33] = [
+pub const TARGETS: [Target; 34] = [
     Target { name: "answer", run: |bytes| given(bytes, answer::run) },
     Target { name: "catalog", run: catalog::run },
     Target { name: "client_hello", run: |bytes| given(bytes, client_hello::run) },
@@ -87,6 +88,7 @@ pub const TARGETS: [Target; 33] = [
     Target { name: "sieve", run: |bytes| given(bytes, sieve::run) },
     Target { name: "sqli", run: sqli::run },
     Target { name: "store_reply", run: store_reply::run },
+    Target { name: "task_ids", run: task_ids::run },
     Target { name: "token", run: |bytes| given(bytes, token::run) },
     Target { name: "tools", run: tools::run },
     Target { name: "waf", run: waf::run },

@@ -1,5 +1,6 @@
 //! A request that may go on: to an endpoint of its backend, and the answer back.
 
+use super::ids::Ids;
 use super::{Asking, Exchange, MAX_TRIED, Passed, RETRY, Stop, Way};
 use crate::answer::{Answer, Held, Patience};
 use crate::body::{Outgoing, Unread};
@@ -39,7 +40,7 @@ impl Exchange {
         mut guard: Guard,
         (passed, upgrade): (Passed, Option<OnUpgrade>),
     ) -> Result<Response<Answer>, (Stop, Guard)> {
-        let Passed { turn, mut drawn, prompt } = passed;
+        let Passed { turn, mut drawn, prompt, ids } = passed;
         let (backend, addresses, spoken) = match backend(&way) {
             Ok(found) => found,
             Err(stop) => return Err((stop, guard)),
@@ -91,6 +92,7 @@ impl Exchange {
             }
             Err(_) => return Err((Reason::ServerTimeout.into(), guard)),
         };
+        ids.answered(answer.headers_mut());
         if let Some(staying) = &way.staying {
             let is_tls = self.client.tls.is_some();
             staying.tell(answer.headers_mut(), lease.endpoint.address, is_tls, seconds());
@@ -107,7 +109,7 @@ impl Exchange {
             operation: &guard.record.operation,
             status: answer.status(),
         };
-        let edited = self.edited(&way, prompt, listing);
+        let edited = self.edited(&way, prompt, listing, &ids);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(upgrade) = upgrade else { return Err((Reason::ServerBroke.into(), guard)) };
             let joins = sieving::joins(&guard.record.operation);
@@ -146,14 +148,15 @@ impl Exchange {
             return whole(self, head, body, guard, (reader, held, patience, sieving)).await;
         }
         guard.answered(head.status.as_u16());
-        let body = Answer::of_server(body, &head, guard, reader, held, (patience, sieving));
+        let events = ids.events(&mut head);
+        let body = Answer::of_server(body, &head, guard, reader, held, (patience, sieving, events));
         Ok(Response::from_parts(head, body))
     }
 
     /// What is looked for besides in the answer to this request.
-    fn edited(&self, way: &Way<'_>, prompt: Prompt, listing: Listing<'_>) -> Edited {
+    fn edited(&self, way: &Way<'_>, prompt: Prompt, listing: Listing<'_>, ids: &Ids) -> Edited {
         let (told, is_card) = (Told::default(), listing.is_card(&way.held));
-        let edit = listing.edit(&way.held, &self.shared.pins, &told);
+        let edit = ids.edit(listing.edit(&way.held, &self.shared.pins, &told));
         Edited { prompt, edit, is_card, told }
     }
 

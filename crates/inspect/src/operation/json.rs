@@ -7,6 +7,7 @@
 
 use super::contacts::Watch;
 use super::text::{NOT_JSON, Text};
+use crate::fold::fold;
 
 /// Objects and arrays within each other.
 pub(super) const MAX_DEPTH: usize = 64;
@@ -473,16 +474,6 @@ fn bit(at: usize) -> u16 {
 
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
-}
-
-/// As readers see it that do not mind case: among them Go's, for which the long s and the Kelvin sign are letters too.
-fn fold(key: &str) -> String {
-    let letter = |character: char| match character {
-        'ſ' => 's',
-        '\u{212A}' => 'k',
-        other => other.to_ascii_lowercase(),
-    };
-    key.chars().map(letter).collect()
 }
 
 #[cfg(test)]

@@ -11,6 +11,12 @@ const DOMAIN: &str = "cofferdam.dev";
 /// A JSON-RPC error of ours: the first of the numbers that the specification leaves to servers
 /// (<https://www.jsonrpc.org/specification#error_object>).
 const RPC_REFUSED: i32 = -32000;
+/// A2A's TaskNotFoundError, by which servers of MCP say as well that a session is not there
+/// (<https://a2a-protocol.org/latest/specification/>, section 5.4).
+const RPC_NOT_FOUND: i32 = -32001;
+
+/// The reason for which a task or session is said not to be there.
+pub(crate) const NOT_GIVEN: &str = "not-given";
 
 pub(crate) fn content_type(shape: Shape) -> &'static str {
     match shape {
@@ -79,7 +85,7 @@ pub(crate) fn json(shape: Shape, rpc_id: Option<&str>, refusal: &Refusal<'_>) ->
         Shape::JsonRpc => json!({
             "jsonrpc": "2.0",
             "id": id(rpc_id),
-            "error": {"code": RPC_REFUSED, "message": message, "data": detail(refusal)},
+            "error": {"code": rpc_code(refusal), "message": message, "data": detail(refusal)},
         }),
         Shape::Hub
         | Shape::Worded
@@ -89,6 +95,10 @@ pub(crate) fn json(shape: Shape, rpc_id: Option<&str>, refusal: &Refusal<'_>) ->
         | Shape::Grpc
         | Shape::Html => worded(refusal),
     }
+}
+
+fn rpc_code(refusal: &Refusal<'_>) -> i32 {
+    if refusal.reason == NOT_GIVEN { RPC_NOT_FOUND } else { RPC_REFUSED }
 }
 
 fn reason(refusal: &Refusal<'_>) -> String {

@@ -57,7 +57,8 @@ pub struct Asked<'a> {
 /// What to send instead of the server's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The refusal's status; 403 where a client would make another story of it; 200 where a protocol has its errors in good answers (gRPC, git's POST requests).
+    /// The refusal's status; 403 where a client would make another story of it; 200 where a protocol has its errors in good answers (gRPC,
+    /// git's POST requests, a task that an agent does not have).
     pub status: u16,
     /// Behind the status of HTTP/1, which is all that pip, apt and Maven show: visible ASCII.
     pub reason_phrase: String,
@@ -93,7 +94,7 @@ impl Refusal<'_> {
 pub fn answer(operation: &Operation, asked: &Asked<'_>, refusal: &Refusal<'_>) -> Answer {
     let shape = Shape::of(operation, asked);
     let mut answer = Answer {
-        status: status(shape, refusal),
+        status: status(shape, operation, asked, refusal),
         reason_phrase: text::phrase(&refusal.text()),
         headers: vec![("x-cofferdam-reason", text::header_value(refusal.reason))],
         body: body::body(shape, asked, refusal),
@@ -118,9 +119,13 @@ pub fn answer(operation: &Operation, asked: &Asked<'_>, refusal: &Refusal<'_>) -
     answer
 }
 
-fn status(shape: Shape, refusal: &Refusal<'_>) -> u16 {
+fn status(shape: Shape, operation: &Operation, asked: &Asked<'_>, refusal: &Refusal<'_>) -> u16 {
+    let is_message = asked.rpc_id.is_some_and(|id| id != "null");
+    let is_of_agent = operation.provider.as_deref() == Some("a2a") && is_message;
     match (shape, refusal.kind()) {
         (Shape::Grpc, _) => 200,
+        // Clients of A2A read the error of a message only in a good answer. Those of MCP begin anew after 404.
+        (Shape::JsonRpc, Kind::NotFound) if is_of_agent && refusal.reason == body::NOT_GIVEN => 200,
         // The Hub's client takes 401 for a repository that is not there, and tries for half a minute after 429.
         (Shape::Hub, Kind::Unauthenticated | Kind::Spent) => 403,
         _ => refusal.status(),
