@@ -205,6 +205,11 @@ pub(crate) fn why(call: &gateway::Call) -> String {
         let _ = write!(text, ": {}", call.unmet.as_deref().unwrap_or(lacks.describe()));
     }
     let _ = write!(text, " ({}: {})", call.operation.api, call.operation.reason);
+    if !call.operation.sources.is_empty() {
+        let sources =
+            call.operation.sources.iter().map(|it| if it.is_empty() { "wherever it is" } else { it });
+        let _ = write!(text, ", has also {} read", sources.collect::<Vec<_>>().join(", "));
+    }
     if !call.operation.contacts.is_empty() {
         let whom: Vec<_> = call.operation.contacts.iter().map(|contact| contact.whom.to_string()).collect();
         let _ = write!(text, ", has the provider contact {}", whom.join(", "));

@@ -59,6 +59,9 @@ struct Classified<'a> {
     api: &'a str,
     verb: Verb,
     resource: Option<&'a str>,
+    /// What it copies from.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    sources: &'a [String],
     model: Option<&'a str>,
     stream: bool,
     reason: &'a str,
@@ -190,6 +193,7 @@ fn print(operation: &Operation, judged: Option<judged::Judged>, out: &mut impl W
         api: &operation.api,
         verb: operation.verb,
         resource: operation.resource.as_deref(),
+        sources: &operation.sources,
         model: operation.model.as_deref(),
         stream: operation.stream,
         reason: &operation.reason,

@@ -530,7 +530,7 @@ impl Reason {
                 "the rule limits what calls cost, and the price list of this node has no price for this provider's model"
             }
             Self::QuotaUnread => {
-                "the rule limits tokens or money, and those of a conversation over a WebSocket cannot be counted"
+                "the rule limits tokens or money, and those of a WebSocket, of a batch whose requests are elsewhere, or of a limit that is no number cannot be counted"
             }
             Self::QuotaStore => {
                 "the store of shared budgets cannot be reached, and what this gateway may use without it is used up"

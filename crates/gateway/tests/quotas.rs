@@ -233,6 +233,49 @@ fn a_conversation_that_cannot_be_counted_is_refused_where_tokens_are_limited() {
     assert_eq!(world.proxy.call().reason, Reason::QuotaUnread);
 }
 
+fn posted(path: &str, body: &str) -> Request<Body> {
+    let mut asked = request("POST", path, full(body.to_owned()));
+    asked.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    asked
+}
+
+#[test]
+fn a_batch_takes_what_each_of_its_requests_may_and_one_whose_requests_are_elsewhere_is_refused() {
+    let world = World::new(Way::Tls1, anything());
+    // 105 bytes, which are taken for 35 tokens, and twice ten for the answers.
+    let batch = r#"{"requests":[{"params":{"model":"m","max_tokens":10}},{"params":{"model":"m","max_tokens":"1e1"}}]} "#;
+    let needed = batch.len() as u64 / 3 + 1 + 20;
+    world.proxy.table.replace(state(&world, limited(None, Some(needed + 5)), today(0, 0)));
+    run(async {
+        let mut client = world.client().await;
+        let elsewhere = r#"{"input_file_id":"f","endpoint":"/v1/chat/completions"}"#;
+        let refused = client.send(posted("/v1/batches", elsewhere)).await.unwrap();
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+        assert_eq!(refused.headers()["x-cofferdam-reason"], "quota-unread");
+        let first = client.send(posted("/v1/messages/batches", batch)).await.unwrap();
+        assert_eq!(first.status(), StatusCode::OK);
+        first.into_body().collect().await.unwrap();
+        let second = client.send(posted("/v1/messages/batches", batch)).await.unwrap();
+        assert_eq!(second.status(), StatusCode::TOO_MANY_REQUESTS, "what the first may take stays set aside");
+        let odd = client.send(posted("/v1/chat/completions", r#"{"max_tokens":1e400}"#)).await.unwrap();
+        assert_eq!(odd.headers()["x-cofferdam-reason"], "quota-unread");
+    });
+}
+
+#[test]
+fn a_limit_that_is_written_otherwise_is_set_aside_as_its_server_reads_it() {
+    let world = World::new(Way::Tls1, anything());
+    world.proxy.table.replace(state(&world, limited(None, Some(10_000)), today(0, 0)));
+    run(async {
+        let mut client = world.client().await;
+        for limit in ["1e5", "100000.0", r#""100000""#] {
+            let (status, body) = chat(&world, &mut client, &QUESTION.replace("10", limit)).await;
+            assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{limit}");
+            assert!(body.unwrap().contains("1000"), "{limit}");
+        }
+    });
+}
+
 fn dear(world: &World, money: u64) -> State {
     let mut requests = limited(None, None);
     requests.quotas.money = Quota { hour: None, day: Some(money) };

@@ -230,7 +230,7 @@ impl Reason {
             Self::LimitUnread => (
                 "limit-unread",
                 403,
-                "a limit is of tokens or money, and those of a conversation over a WebSocket cannot be counted",
+                "a limit is of tokens or money, and those of a WebSocket, of a batch, or of a limit that is no number cannot be counted",
             ),
             Self::LimitStore => (
                 "limit-store",

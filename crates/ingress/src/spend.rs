@@ -15,7 +15,7 @@ use crate::request::Stop;
 use crate::server::seconds;
 use admit::{Amount, Need, Short, Spent, Taken};
 use http::{Method, StatusCode, request};
-use inspect::answer::{Ask, AskReader, Usage, estimate, estimate_question};
+use inspect::answer::{Ask, AskReader, Usage, estimate, estimate_question, is_batch};
 use lease::StoreIs;
 use policy::{Consumer, Operation, Verb};
 use purse::{Cost, Price, Tokens};
@@ -58,7 +58,9 @@ impl Judging<'_> {
         let operation = guard.record.operation.clone();
         let (model, is_call) = (operation.model.as_deref(), operation.verb == Verb::Call);
         let metered = effective.token_limit(consumer, model);
-        if let (Some(source), Asks::WebSocket) = (metered, asks) {
+        // What is said over a WebSocket is not read, and what a batch asks is answered later.
+        let is_later = is_batch(&operation);
+        if let (Some(source), true) = (metered, asks == Asks::WebSocket || is_later) {
             return Err(Stop { rule: Some(source.to_string()), ..Reason::LimitUnread.into() });
         }
         let price = self.shared.prices.as_ref().filter(|_| is_call).and_then(|prices| prices.of(&operation));
@@ -78,6 +80,9 @@ impl Judging<'_> {
             false => (NOTHING, None),
         };
         guard.record.probe = probe;
+        if let (Some(source), u64::MAX) = (metered, ask.output()) {
+            return Err(Stop { rule: Some(source.to_string()), ..Reason::LimitUnread.into() });
+        }
         let asked = if is_call { estimate_question(body.length()) } else { 0 };
         let tokens = Tokens { input: asked, output: ask.output(), ..Tokens::default() };
         let amount = amount(tokens, price.as_deref());

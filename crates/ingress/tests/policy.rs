@@ -145,6 +145,25 @@ async fn a_limit_that_is_spent_is_told_with_when_there_is_more() {
 }
 
 #[tokio::test]
+async fn where_tokens_are_limited_what_nobody_can_count_is_refused() {
+    let spec = format!(
+        "{}\n  rules: [{{name: all, action: Allow, classes: [infer, admin]}}]\n  limits: [{{per: consumer, outputTokens: 9000, window: 1d}}]",
+        keyed()
+    );
+    let world = World::new(&policy(&spec)).await;
+    let mut batch = chat(r#"{"input_file_id":"f","endpoint":"/v1/chat/completions"}"#);
+    *batch.uri_mut() = "/v1/batches".parse().unwrap();
+    for request in [batch, chat(r#"{"model":"m","max_tokens":1e400}"#)] {
+        let response = world.ask(with_key(request, "sk-team-a")).await;
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        assert_eq!(code(response).await, "limit-unread");
+    }
+    let response = world.ask(with_key(chat(r#"{"model":"m","max_tokens":"1e4"}"#), "sk-team-a")).await;
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(code(response).await, "limit-spent");
+}
+
+#[tokio::test]
 async fn a_stream_whose_tokens_are_spent_ends_with_an_error_in_its_own_form() {
     let spec = format!("{}\n  limits: [{{per: consumer, outputTokens: 1, window: 1d}}]", keyed());
     let world = World::new(&policy(&spec)).await;

@@ -1,7 +1,7 @@
 //! Requests as the clients of many services send them, and what each is taken for.
 //!
-//! The cases are lines of `vectors/requests.jsonl`: a request, and what is expected of it: provider, api, verb, then resource
-//! and model where there are any.
+//! The cases are lines of `vectors/requests.jsonl`: a request, and what is expected of it: provider, api, verb, then resource,
+//! what it copies from, and model, where there are any.
 
 use inspect::operation::{Head, Progress, Reader};
 use policy::Operation;
@@ -33,6 +33,9 @@ fn shown(operation: &Operation) -> String {
     let provider = operation.provider.as_deref().unwrap_or("-");
     let mut text = format!("{provider} {} {}", operation.api, operation.verb);
     text.extend(operation.resource.iter().map(|resource| format!(" resource={resource}")));
+    let source =
+        |source: &String| if source.is_empty() { " from=?".into() } else { format!(" from={source}") };
+    text.extend(operation.sources.iter().map(source));
     text.extend(operation.model.iter().map(|model| format!(" model={model}")));
     text
 }

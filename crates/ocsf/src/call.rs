@@ -82,7 +82,7 @@ fn model(class: &mut Class, detail: &Detail) {
         }
     }
     class.put("message_context", Some(context));
-    let unmapped: Map<String, Value> = ["api", "verb", "resource", "tools"]
+    let unmapped: Map<String, Value> = ["api", "verb", "resource", "sources", "tools"]
         .into_iter()
         .map(|name| (name.to_owned(), detail.at(&["operation", name]).clone()))
         .filter(|(_, value)| !value.is_null())

@@ -106,6 +106,10 @@ pub struct Operation {
     pub intent: Option<Verb>,
     /// What it does it to: repository, `bucket/key`, image, package. `None`: nothing in particular.
     pub resource: Option<String>,
+    /// What else of the same service it has read: what a server copies from, or a token also opens. An empty text: what that
+    /// is the request does not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
     /// The model that it names.
     pub model: Option<String>,
     /// Whether the answer comes piece by piece.
@@ -141,6 +145,7 @@ impl Operation {
             verb: Verb::Unknown,
             intent: None,
             resource: None,
+            sources: Vec::new(),
             model: None,
             stream: false,
             tools: Vec::new(),
@@ -397,6 +402,8 @@ pub enum Mismatch {
     Verb,
     /// Not with this resource.
     Resource,
+    /// The rule does not allow to download what it copies from, or nobody can tell what that is.
+    Source,
     /// Not this model, or it names none.
     Model,
     /// Not this tool.
@@ -420,6 +427,7 @@ impl Mismatch {
             Self::Unknown => "what it does is not known",
             Self::Verb => "the rule does not allow to do that",
             Self::Resource => "not to that",
+            Self::Source => "the rule does not allow to download what it copies from",
             Self::Model => "not with that model",
             Self::Tool => "not with that tool",
             Self::Credential => "not with that key",
@@ -613,6 +621,10 @@ impl Requests {
             Mismatch::ProviderEgress => {
                 self.provider_egress.refused(&operation.contacts).map(ToString::to_string)
             }
+            Mismatch::Source => self.unread_source(operation).map(|source| match source {
+                "" => "it does not say from where".to_owned(),
+                source => format!("that is {source}"),
+            }),
             Mismatch::Unknown
             | Mismatch::Verb
             | Mismatch::Resource
@@ -631,11 +643,20 @@ impl Requests {
         }
         for some in self.operations.iter().filter(|some| some.has_verb(operation)) {
             if some.has_resource(operation) {
-                return Ok(());
+                return self.unread_source(operation).map_or(Ok(()), |_| Err(Mismatch::Source));
             }
             nearest = Mismatch::Resource;
         }
         Err(nearest)
+    }
+
+    /// The first that the request copies from without the rule allowing to download it: who may write to one place could else
+    /// read any other there.
+    fn unread_source<'o>(&self, operation: &'o Operation) -> Option<&'o str> {
+        let may_read = |source: &str| {
+            self.operations.is_empty() || self.operations.iter().any(|some| some.reads(source))
+        };
+        operation.sources.iter().map(String::as_str).find(|source| !may_read(source))
     }
 }
 
@@ -645,6 +666,13 @@ impl Operations {
             self.verbs.contains(&verb) || verb == Verb::Meta && self.verbs.contains(&Verb::Download)
         };
         listed(operation.verb) || operation.verb == Verb::Authorize && operation.intent.is_some_and(listed)
+    }
+
+    /// Whether this may be downloaded. What is not named may be anything.
+    fn reads(&self, source: &str) -> bool {
+        let is_meant = || self.resources.iter().any(|resources| resources.matches(source));
+        self.verbs.contains(&Verb::Download)
+            && (self.resources.is_empty() || !source.is_empty() && is_meant())
     }
 
     fn has_resource(&self, operation: &Operation) -> bool {
@@ -795,6 +823,40 @@ mod tests {
         let all = Requests::default();
         assert_eq!(all.allows(&operation(Verb::Admin, "x")), Ok(()));
         assert_eq!(all.allows(&operation(Verb::Unknown, "x")), Err(Mismatch::Unknown));
+    }
+
+    #[test]
+    fn who_may_write_somewhere_copies_only_what_the_rule_lets_it_read() {
+        let some = |verb, resources: &[&str]| Operations {
+            verbs: [verb].into(),
+            resources: resources.iter().map(|glob| Glob::new(glob)).collect(),
+        };
+        let upload = || some(Verb::Upload, &["acme/out"]);
+        let rule = |operations| Requests { operations, ..Requests::default() };
+        let copy = |sources: &[&str]| Operation {
+            sources: sources.iter().map(ToString::to_string).collect(),
+            ..operation(Verb::Upload, "acme/out")
+        };
+        let refused = Err(Mismatch::Source);
+        for (operations, sources, expected) in [
+            (vec![upload()], vec![], Ok(())),
+            (vec![upload()], vec!["acme/secret"], refused),
+            (vec![upload()], vec!["acme/out"], refused),
+            (vec![some(Verb::Upload, &[])], vec!["acme/secret"], refused),
+            (vec![upload(), some(Verb::Download, &["acme/base"])], vec!["acme/base"], Ok(())),
+            (vec![upload(), some(Verb::Download, &["acme/base"])], vec!["acme/base", "acme/secret"], refused),
+            (vec![upload(), some(Verb::Meta, &[])], vec!["acme/base"], refused),
+            (vec![upload(), some(Verb::Download, &["**"])], vec![""], refused),
+            (vec![upload(), some(Verb::Download, &[])], vec!["", "any"], Ok(())),
+            (vec![], vec!["", "any"], Ok(())),
+        ] {
+            let rule = rule(operations);
+            assert_eq!(rule.allows(&copy(&sources)), expected, "{rule} with {sources:?}");
+        }
+        let rule = rule(vec![upload()]);
+        let detail = |sources: &[&str]| rule.detail(Mismatch::Source, &copy(sources)).unwrap();
+        assert_eq!(detail(&["acme/secret"]), "that is acme/secret");
+        assert_eq!(detail(&[""]), "it does not say from where");
     }
 
     #[test]

@@ -40,7 +40,8 @@ impl Kept for ApiCall {
             &self.call;
         let digests = [&self.call.request_sha256, &self.call.answer_sha256].into_iter().flatten();
         let rules = [rule, nearest].into_iter().flatten().map(|rule| rule.len());
-        let named = [&operation.resource, &operation.model].into_iter().flatten().chain(&operation.tools);
+        let named = [&operation.resource, &operation.model].into_iter().flatten();
+        let named = named.chain(&operation.sources).chain(&operation.tools);
         size_of::<Self>()
             + [request_id, method, path]
                 .into_iter()

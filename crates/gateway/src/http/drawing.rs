@@ -13,7 +13,7 @@ use crate::call::CallGuard;
 use crate::quota::{Account, Amount, Short};
 use crate::reason::{End, Reason};
 use crate::requests::Demands;
-use ::inspect::answer::{Ask, estimate_question};
+use ::inspect::answer::{Ask, estimate_question, is_batch};
 use http::header::{self, HeaderValue};
 use http::request;
 use lease::StoreIs;
@@ -55,7 +55,9 @@ pub(crate) async fn draw(
     guard: &mut CallGuard,
 ) -> Result<Result<Drawn, Reason>, Broken> {
     let operation = &guard.so_far().operation;
-    let is_call = operation.verb == Verb::Call;
+    // What a batch asks is answered, and paid for, later.
+    let is_batch = is_batch(operation);
+    let is_call = operation.verb == Verb::Call || is_batch;
     let price = demands.prices.as_ref().filter(|_| is_call).and_then(|prices| prices.of(operation));
     let Some(account) = demands.account else { return Ok(Ok(Drawn { meter: None, price })) };
     if is_call && account.counts_money() && price.is_none() {
@@ -72,6 +74,7 @@ pub(crate) async fn draw(
     head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let (ask, input) = match asked(outgoing, head, guard).await {
         Ok(asked) => asked,
+        Err(Unclear::TooLarge | Unclear::Full) if is_batch => (Ask::UNKNOWABLE, 0),
         Err(Unclear::TooLarge | Unclear::Full) => (Ask::SILENT, estimate_question(outgoing.length())),
         Err(Unclear::TooSlow) => return Ok(Err(Reason::Timeout)),
         Err(Unclear::Gone | Unclear::Contradicted(_)) => {
@@ -79,6 +82,9 @@ pub(crate) async fn draw(
             return Err(Broken);
         }
     };
+    if ask.output() == u64::MAX {
+        return Ok(Err(Reason::QuotaUnread));
+    }
     let tokens = Tokens { input, output: ask.output(), ..Tokens::default() };
     let drawn = reserve(account, tokens, price.clone(), guard).await;
     Ok(drawn.map(|meter| Drawn { meter: Some(meter), price }))

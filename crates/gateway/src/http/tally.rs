@@ -12,7 +12,7 @@ use super::reading::decoder;
 use super::undoing::Undoing;
 use crate::call::{Course, Usage};
 use crate::quota::{Amount, Reservation, Spent};
-use ::inspect::answer::{self, AnswerReader, estimate, estimate_question};
+use ::inspect::answer::{self, AnswerReader, estimate, estimate_question, is_batch};
 use http::response;
 use policy::{Operation, Verb};
 use purse::{Cost, Price, Tokens};
@@ -86,7 +86,8 @@ impl Tally {
         hold: &Share,
     ) -> Option<Self> {
         let Drawn { mut meter, mut price } = drawn;
-        if operation.verb != Verb::Call {
+        let is_batch = is_batch(operation);
+        if operation.verb != Verb::Call && !is_batch {
             return None;
         }
         if !head.status.is_success() {
@@ -95,6 +96,10 @@ impl Tally {
             if let Some(mut meter) = meter.take() {
                 meter.reservation.settle(Amount::default(), now());
             }
+        }
+        // Its answer says nothing of what it will cost: that stays set aside.
+        if is_batch {
+            return None;
         }
         let fields = head.headers.iter();
         let headers: Vec<(&str, &[u8])> =

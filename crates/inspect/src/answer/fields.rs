@@ -47,7 +47,7 @@ impl Fields {
             Leaf::Text(chunk, _) if path == CHUNK => self.chunk(chunk),
             Leaf::Text(text, chars) => self.text(path, text, chars),
             Leaf::Count(count) => self.count(bare(path), count),
-            Leaf::Other => {}
+            Leaf::Number(_) | Leaf::Other | Leaf::Opens { .. } => {}
         }
     }
 

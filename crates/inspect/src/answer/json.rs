@@ -12,7 +12,7 @@ pub(crate) const MAX_DEPTH: usize = 64;
 const MAX_KEY: usize = 64;
 
 /// Bytes of a number that are kept: more than any that is a count.
-const MAX_BARE: usize = 32;
+pub(crate) const MAX_BARE: usize = 32;
 
 /// Stands in a path for what cannot be in a key that is looked for.
 const NEVER: char = '\0';
@@ -22,10 +22,14 @@ const NEVER: char = '\0';
 pub(crate) enum Leaf<'a> {
     /// As much as is kept of a text, and the characters that it has in all.
     Text(&'a str, u64),
-    /// A whole number that is not negative.
+    /// A whole number that is not negative, in digits.
     Count(u64),
-    /// Another number, `true`, `false` or `null`.
+    /// Another number as it is written; of one that is too long only its beginning ([`MAX_BARE`]).
+    Number(&'a str),
+    /// `true`, `false` or `null`.
     Other,
+    /// Here an object or an array begins.
+    Opens { is_object: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +130,7 @@ impl Json {
                     behind
                 }
                 Token::Between => {
-                    self.structure(*first);
+                    self.structure(*first, on);
                     behind
                 }
             };
@@ -145,7 +149,7 @@ impl Json {
         self.kept.clear();
     }
 
-    fn structure(&mut self, byte: u8) {
+    fn structure(&mut self, byte: u8, on: &mut impl FnMut(&str, Leaf<'_>)) {
         use Expect::{Broken, Colon, CommaOrEnd, Done, Key, KeyOrEnd, Value, ValueOrEnd};
         if self.expect == Done && !is_blank(byte) {
             self.expect = Value;
@@ -153,7 +157,7 @@ impl Json {
         }
         match (byte, self.expect) {
             (blank, _) if is_blank(blank) => {}
-            (b'{' | b'[', Value | ValueOrEnd) => self.open(byte == b'{'),
+            (b'{' | b'[', Value | ValueOrEnd) => self.open(byte == b'{', on),
             (b'}', KeyOrEnd | CommaOrEnd) => self.close(true),
             (b']', ValueOrEnd | CommaOrEnd) => self.close(false),
             (b',', CommaOrEnd) => {
@@ -170,11 +174,12 @@ impl Json {
         }
     }
 
-    fn open(&mut self, is_object: bool) {
+    fn open(&mut self, is_object: bool, on: &mut impl FnMut(&str, Leaf<'_>)) {
         if self.stack.len() >= MAX_DEPTH {
             self.expect = Expect::Broken;
             return;
         }
+        on(&self.path, Leaf::Opens { is_object });
         self.stack.push(Container { is_object, path: self.path.len() });
         if !is_object {
             self.go_to("*");
@@ -351,7 +356,8 @@ impl Json {
             self.expect = Expect::Broken;
             return;
         }
-        on(&self.path, text.parse().map_or(Leaf::Other, Leaf::Count));
+        let count = text.parse().ok().filter(|_| text.len() < MAX_BARE).map(Leaf::Count);
+        on(&self.path, count.unwrap_or(if is_number { Leaf::Number(text) } else { Leaf::Other }));
         self.end_value();
     }
 }
@@ -376,7 +382,9 @@ mod tests {
             found.push(match leaf {
                 Leaf::Text(text, chars) => format!("{path} = {text:?} of {chars}"),
                 Leaf::Count(count) => format!("{path} = {count}"),
+                Leaf::Number(text) => format!("{path} = {text}"),
                 Leaf::Other => format!("{path} = ?"),
+                Leaf::Opens { .. } => return,
             });
         };
         let mut json = Json::new(|_| 8);
@@ -404,9 +412,12 @@ mod tests {
         check(r#"[{"a":1}, {"a":[]} ,3]"#, &["*/a = 1", "* = 3"], 2);
         check(
             r#"{"a":true,"b":null,"c":-1,"d":1.5,"e":99999999999999999999}"#,
-            &["a = ?", "b = ?", "c = ?", "d = ?", "e = ?"],
+            &["a = ?", "b = ?", "c = -1", "d = 1.5", "e = 99999999999999999999"],
             1,
         );
+        // What is cut is no count: nobody knows what follows.
+        let (long, cut) = (format!("{}1", "0".repeat(40)), format!(" = {}", "0".repeat(MAX_BARE)));
+        check(&long, &[&cut], 0);
         check(" 7 ", &[" = 7"], 0);
         check("7", &[" = 7"], 0);
         check("{\"a\":1}\n{\"a\":2}{\"a\":3}", &["a = 1", "a = 2", "a = 3"], 3);

@@ -11,7 +11,7 @@ mod json;
 mod messages;
 mod sse;
 
-pub use ask::{Ask, AskReader, DEFAULT_OUTPUT, estimate_question};
+pub use ask::{Ask, AskReader, DEFAULT_OUTPUT, estimate_question, is_batch};
 
 use crate::event_stream;
 use fields::Fields;

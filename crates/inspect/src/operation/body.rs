@@ -162,8 +162,9 @@ impl Body {
             }
             Kind::Form(form, _) => form.end(),
             Kind::Scope(form) => {
-                if let Some((intent, name)) = oci::of_form(form)? {
-                    (operation.intent, operation.resource) = (Some(intent), Some(name));
+                if let Some(good) = oci::of_form(form)? {
+                    (operation.intent, operation.resource) = (Some(good.intent), Some(good.name));
+                    operation.sources = good.also;
                 }
                 Ok(())
             }

@@ -315,8 +315,9 @@ pub(super) fn gcs(request: &Request<'_>) -> Shape {
         ("DELETE", ["upload", "storage", ..]) if request.has_parameter("upload_id") => {
             draft("object", Verb::Mutate)
         }
-        ("POST", ["storage", "v1", "b", bucket, "o", _, "moveTo", "o", key]) => {
-            draft("copy", Verb::Upload).resource(object(bucket, &[key]))
+        ("POST", ["storage", "v1", "b", bucket, "o", source, "moveTo", "o", key]) => {
+            let copy = draft("copy", Verb::Upload).resource(object(bucket, &[key]));
+            copy.from([object(bucket, &[source])])
         }
         // Keys and accounts.
         (_, ["storage", "v1", "projects", ..]) => {
@@ -331,11 +332,17 @@ pub(super) fn gcs(request: &Request<'_>) -> Shape {
             let verb = if is_media { Verb::Download } else { Verb::Meta };
             draft("object", verb).resource(object(bucket, &[key]))
         }
-        ("POST", ["storage", "v1", "b", _, "o", _, "rewriteTo" | "copyTo", "b", bucket, "o", key]) => {
-            draft("copy", Verb::Upload).resource(object(bucket, &[key]))
+        (
+            "POST",
+            ["storage", "v1", "b", other, "o", source, "rewriteTo" | "copyTo", "b", bucket, "o", key],
+        ) => {
+            let copy = draft("copy", Verb::Upload).resource(object(bucket, &[key]));
+            copy.from([object(other, &[source])])
         }
+        // Its body names objects of the same bucket.
         ("POST", ["storage", "v1", "b", bucket, "o", key, "compose"]) => {
-            draft("copy", Verb::Upload).resource(object(bucket, &[key]))
+            let copy = draft("copy", Verb::Upload).resource(object(bucket, &[key]));
+            copy.from([object(bucket, &[])])
         }
         (_, ["storage", "v1", "b", bucket, "o"]) if is_read => {
             draft("list", Verb::Meta).resource(format!("{bucket}/"))
@@ -601,14 +608,23 @@ mod tests {
             (
                 &format!("POST {host}/storage/v1/b/x/o/y/rewriteTo/b/b/o/k"),
                 "",
-                "gcs copy upload resource=b/k",
+                "gcs copy upload resource=b/k from=x/y",
+            ),
+            (
+                &format!("POST {host}/storage/v1/b/b/o/k/compose"),
+                r#"{"sourceObjects":[{"name":"x"}]}"#,
+                "gcs copy upload resource=b/k from=b/",
             ),
             (&format!("DELETE {host}/storage/v1/b/b/o/a"), "", "gcs object mutate resource=b/a"),
             (&format!("GET {host}/b/k/l"), "", "gcs object download resource=b/k/l"),
             (&format!("PUT {host}/b/k"), "", "gcs object upload resource=b/k"),
             ("GET https://b.storage.googleapis.com/k", "", "gcs object download resource=b/k"),
             (&format!("POST {host}/batch/storage/v1"), "", "gcs unknown unknown"),
-            (&format!("POST {host}/storage/v1/b/b/o/x/moveTo/o/k"), "", "gcs copy upload resource=b/k"),
+            (
+                &format!("POST {host}/storage/v1/b/b/o/x/moveTo/o/k"),
+                "",
+                "gcs copy upload resource=b/k from=b/x",
+            ),
             (&format!("DELETE {host}/upload/storage/v1/b/b/o?upload_id=1"), "", "gcs object mutate"),
             (&format!("POST {host}/storage/v1/projects/p/hmacKeys"), "", "gcs configuration mutate"),
             (&format!("POST {host}/b/k\nx-goog-resumable: start"), "", "gcs object upload resource=b/k"),

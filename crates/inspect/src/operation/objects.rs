@@ -1,10 +1,11 @@
 //! Object stores: S3 and what looks like it, Azure Blob.
 //!
-//! Enters: a head. Leaves: a draft; resources are `bucket/key`. Guarantees: copying within a store is an upload; a request
-//! with two sub-resources, of which servers could take either, is an error. Does not: check signatures.
+//! Enters: a head. Leaves: a draft; resources are `bucket/key`. Guarantees: copying within a store is an upload, and has what it
+//! copies as its source; a request with two sub-resources, of which servers could take either, is an error. Does not: check signatures.
 
 use super::hosts;
 use super::request::{Draft, Request, Shape, joined};
+use super::target;
 use policy::Verb;
 
 /// Parameters that make it a request about something of a bucket or an object.
@@ -111,7 +112,27 @@ pub(super) fn like_s3(request: &Request<'_>, provider: &'static str, bucket: &st
     let mode = request.header("x-amz-create-session-mode")?;
     let intent = if mode == Some("ReadOnly") { Verb::Download } else { Verb::Upload };
     let draft = draft.intent(Some(intent).filter(|_| verb == Verb::Authorize));
+    let draft = if request.method() == "PUT" { draft.from(copied(request, bucket)?) } else { draft };
     Ok(Some(if bucket.is_empty() { draft } else { draft.resource(format!("{bucket}/{key}{slash}")) }))
+}
+
+/// What a server is to copy or to rename, as `bucket/key`, or the name of an access point with a key.
+fn copied(request: &Request<'_>, bucket: &str) -> Result<Vec<String>, &'static str> {
+    let mut sources = Vec::new();
+    for (name, within) in
+        [("x-amz-copy-source", ""), ("x-goog-copy-source", ""), ("x-amz-rename-source", bucket)]
+    {
+        let Some(value) = request.header(name)? else { continue };
+        // What is behind a question mark is the version.
+        let path = target::decode(value.split('?').next().unwrap_or_default(), false)?;
+        let path = path.strip_prefix('/').unwrap_or(&path);
+        sources.push(if within.is_empty() { path.to_owned() } else { format!("{within}/{path}") });
+    }
+    // Of Cloud Storage: its body names objects of the same bucket.
+    if request.has_parameter("compose") {
+        sources.push(format!("{bucket}/"));
+    }
+    Ok(sources)
 }
 
 fn verb_of_s3(
@@ -209,7 +230,29 @@ pub(super) fn azure_blob(request: &Request<'_>) -> Shape {
         ("DELETE", _) => ("delete", Verb::Mutate),
         _ => return Ok(None),
     };
-    Ok(Some(Draft::new(provider, api, verb).resource(joined(&segments)).odd_path()))
+    let sources = if request.is_read() { Vec::new() } else { copied_in_azure(request)? };
+    Ok(Some(Draft::new(provider, api, verb).resource(joined(&segments)).from(sources).odd_path()))
+}
+
+/// What a server is to copy or to rename: `container/blob` of the same account, or the URL of what is elsewhere.
+fn copied_in_azure(request: &Request<'_>) -> Result<Vec<String>, &'static str> {
+    let mut sources = Vec::new();
+    for name in ["x-ms-copy-source", "x-ms-rename-source"] {
+        let Some(value) = request.header(name)? else { continue };
+        let plain = value.split(['?', '#']).next().unwrap_or_default();
+        let (scheme, rest) = plain.split_once("://").unwrap_or(("", plain));
+        let is_url = scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http");
+        sources.push(match rest.split_once('/') {
+            Some((host, path)) if is_url && host.eq_ignore_ascii_case(request.head.host) => {
+                target::decode(path, false)?
+            }
+            Some(("", path)) if name == "x-ms-rename-source" => target::decode(path, false)?,
+            _ if is_url => plain.to_owned(),
+            // Of an account that it names in a form of its own.
+            _ => String::new(),
+        });
+    }
+    Ok(sources)
 }
 
 #[cfg(test)]
@@ -237,7 +280,23 @@ mod tests {
                 "",
                 "s3 object upload resource=b/",
             ),
-            (&format!("PUT {host}/k\nx-amz-copy-source: /x/y"), "", "s3 copy upload resource=b/k"),
+            (&format!("PUT {host}/k\nx-amz-copy-source: /x/y"), "", "s3 copy upload resource=b/k from=x/y"),
+            (
+                &format!("PUT {host}/k\nx-amz-copy-source: x/a%2Fb%3Fc?versionId=1"),
+                "",
+                "s3 copy upload resource=b/k from=x/a/b?c",
+            ),
+            (
+                &format!("PUT {host}/k?uploadId=u&partNumber=1\nx-amz-copy-source: x/y"),
+                "",
+                "s3 copy upload resource=b/k from=x/y",
+            ),
+            (
+                &format!("PUT {host}/k?renameObject\nx-amz-rename-source: /y"),
+                "",
+                "s3 configuration mutate resource=b/k from=b/y",
+            ),
+            (&format!("PUT {host}/k\nx-amz-copy-source: x/y\nx-amz-copy-source: x/z"), "", unknown),
             (&format!("PUT {host}/?policy"), "", "s3 configuration mutate resource=b/"),
             (&format!("PUT {host}/k?acl"), "", "s3 configuration mutate resource=b/k"),
             (&format!("PUT {host}/?replication"), "", "s3 configuration mutate resource=b/"),
@@ -352,7 +411,22 @@ mod tests {
             (
                 &format!("PUT {host}/c/b\nx-ms-copy-source: https://x"),
                 "",
-                "azure-blob copy upload resource=c/b",
+                "azure-blob copy upload resource=c/b from=https://x",
+            ),
+            (
+                &format!("PUT {host}/c/b\nx-ms-copy-source: {host}/other/a%20b?sv=1&sig=x"),
+                "",
+                "azure-blob copy upload resource=c/b from=other/a b",
+            ),
+            (
+                &format!("PUT {host}/c/b\nx-ms-copy-source: /account/c/b"),
+                "",
+                "azure-blob copy upload resource=c/b from=?",
+            ),
+            (
+                &format!("PUT {host}/c/b\nx-ms-rename-source: /c/a"),
+                "",
+                "azure-blob object upload resource=c/b from=c/a",
             ),
             (&format!("PUT {host}/c/b?comp=tier"), "", "azure-blob configuration mutate resource=c/b"),
             (&format!("PUT {host}/c?restype=container"), "", "azure-blob configuration mutate resource=c"),

@@ -1,7 +1,7 @@
 //! Registries of images (OCI Distribution), and the tokens that they want.
 //!
-//! Enters: a head. Leaves: a draft; the resource is the repository. Guarantees: a token that is good for pushing is an
-//! upload before any byte. Does not: read manifests.
+//! Enters: a head. Leaves: a draft; the resource is the repository, the source one whose blob is mounted there. Guarantees: a
+//! token that is good for pushing is an upload before any byte. Does not: read manifests.
 
 use super::request::{Draft, Request, Shape, Wanted, joined};
 use super::target;
@@ -24,14 +24,17 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
     let ["v2", rest @ ..] = segments.as_slice() else { return Ok(None) };
     let method = request.method();
     let is_read = request.is_read();
-    let draft = |api: &'static str, verb, name: &[&str]| {
+    let draft = |api: &'static str, verb, name: &[&str]| -> Shape {
         let is_name = !name.is_empty();
         Ok(is_name.then(|| Draft::new(provider, api, verb).resource(joined(name))))
     };
     match rest {
         [] if is_read => Ok(Some(Draft::new(provider, "version", Verb::Meta))),
         ["_catalog"] if is_read => Ok(Some(Draft::new(provider, "list", Verb::Meta))),
-        [name @ .., "blobs", "uploads"] if method == "POST" => draft("blob", Verb::Upload, name),
+        [name @ .., "blobs", "uploads"] if method == "POST" => {
+            let from = mounted(request)?;
+            Ok(draft("blob", Verb::Upload, name)?.map(|draft| draft.from(from)))
+        }
         // GitHub's registry sends clients on to a path in the singular.
         [name @ .., "blobs", "uploads" | "upload", _] => match method {
             "PUT" | "PATCH" => draft("blob", Verb::Upload, name),
@@ -55,6 +58,19 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         }
         _ => Ok(None),
     }
+}
+
+/// The repository whose blob is mounted, which reads it there (OCI Distribution 1.1, "Mounting a blob from another repository").
+/// Without `from` the registry may take it from whichever has it.
+fn mounted(request: &Request<'_>) -> Result<Option<String>, &'static str> {
+    let Some(digest) = request.parameter("mount")? else { return Ok(None) };
+    let from = request.parameter("from")?.unwrap_or_default();
+    // Names have none of these, and somebody could resolve them.
+    let is_odd = |part: &str| matches!(part, "" | "." | "..") || part.contains(['\\', '%', '?', '#']);
+    if !from.is_empty() && from.split('/').any(is_odd) {
+        return Err("the repository whose blob is to be mounted is none");
+    }
+    Ok(if digest.is_empty() && from.is_empty() { None } else { Some(from.to_owned()) })
 }
 
 /// A token: which repository it is for, and what it allows there.
@@ -90,13 +106,22 @@ fn token(request: &Request<'_>, provider: &'static str, segments: &[&str]) -> Sh
         (false, _) => {}
     }
     Ok(Some(match wanted(&scopes)? {
-        Some((intent, name)) => draft.intent(Some(intent)).resource(name),
+        Some(Good { intent, name, also }) => draft.intent(Some(intent)).resource(name).from(also),
         None => draft,
     }))
 }
 
+/// What a token is good for.
+#[derive(Debug)]
+pub(super) struct Good {
+    pub(super) intent: Verb,
+    pub(super) name: String,
+    /// Repositories that it also lets read: those from which blobs are mounted.
+    pub(super) also: Vec<String>,
+}
+
 /// What a token is for in the form of a body.
-pub(super) fn of_form(form: &[u8]) -> Result<Option<(Verb, String)>, &'static str> {
+pub(super) fn of_form(form: &[u8]) -> Result<Option<Good>, &'static str> {
     let form = std::str::from_utf8(form).map_err(|_| "the form of the body is no text")?;
     let mut scopes = Vec::new();
     for part in form.split('&') {
@@ -109,20 +134,34 @@ pub(super) fn of_form(form: &[u8]) -> Result<Option<(Verb, String)>, &'static st
 }
 
 /// What these scopes are good for together, and where; nothing that is known: nothing.
-fn wanted(scopes: &[&str]) -> Result<Option<(Verb, String)>, &'static str> {
-    let mut strongest: Option<(Verb, String)> = None;
+fn wanted(scopes: &[&str]) -> Result<Option<Good>, &'static str> {
+    let several = "a token is asked for several repositories";
+    let (mut reads, mut writes) = (Vec::new(), None::<(Verb, String)>);
     // One parameter may hold several.
     for scope in scopes.iter().flat_map(|scope| scope.split(' ')).filter(|scope| !scope.is_empty()) {
         let Some((intent, name)) = allows(scope) else { return Ok(None) };
-        let is_other = strongest.as_ref().is_some_and(|(verb, other)| *verb == intent && *other != name);
-        if is_other {
-            return Err("a token is asked for several repositories");
-        }
-        if strongest.as_ref().is_none_or(|(verb, _)| *verb == Verb::Download) {
-            strongest = Some((intent, name));
-        }
+        writes = match (intent, writes) {
+            (Verb::Download, writes) => {
+                if !reads.contains(&name) {
+                    reads.push(name);
+                }
+                writes
+            }
+            (_, Some((_, other))) if other != name => return Err(several),
+            // To change it is more than to push to it.
+            (_, Some((Verb::Mutate, name))) => Some((Verb::Mutate, name)),
+            (intent, _) => Some((intent, name)),
+        };
     }
-    Ok(strongest)
+    let Some((intent, name)) = writes else {
+        return match reads.len() {
+            0 => Ok(None),
+            1 => Ok(reads.pop().map(|name| Good { intent: Verb::Download, name, also: Vec::new() })),
+            _ => Err(several),
+        };
+    };
+    reads.retain(|read| *read != name);
+    Ok(Some(Good { intent, name, also: reads }))
 }
 
 /// What `repository:name:pull,push` is good for. A name can have a colon: a registry's port.
@@ -162,8 +201,27 @@ mod tests {
             (
                 &format!("POST {host}/v2/o/i/blobs/uploads/?mount=sha256:a&from=x"),
                 "",
+                "ghcr blob upload resource=o/i from=x",
+            ),
+            (
+                &format!("POST {host}/v2/o/i/blobs/uploads/?from=o%2Fsecret&mount=sha256%3Aa"),
+                "",
+                "ghcr blob upload resource=o/i from=o/secret",
+            ),
+            (
+                &format!("POST {host}/v2/o/i/blobs/uploads/?mount=sha256:a"),
+                "",
+                "ghcr blob upload resource=o/i from=?",
+            ),
+            (
+                &format!("POST {host}/v2/o/i/blobs/uploads/?digest=sha256:a"),
+                "",
                 "ghcr blob upload resource=o/i",
             ),
+            (&format!("POST {host}/v2/o/i/blobs/uploads/?from=x"), "", "ghcr blob upload resource=o/i"),
+            (&format!("POST {host}/v2/o/i/blobs/uploads/?mount=a&from=x&from=y"), "", "ghcr unknown unknown"),
+            (&format!("POST {host}/v2/o/i/blobs/uploads/?mount=a&from=o/../x"), "", "ghcr unknown unknown"),
+            (&format!("POST {host}/v2/o/i/blobs/uploads/?mount=a&from=/x"), "", "ghcr unknown unknown"),
             (&format!("PATCH {host}/v2/o/i/blobs/uploads/u"), "", "ghcr blob upload resource=o/i"),
             (&format!("PUT {host}/v2/o/i/blobs/uploads/u?digest=x"), "", "ghcr blob upload resource=o/i"),
             (&format!("PUT {host}/v2/o/i/blobs/upload/u?digest=x"), "", "ghcr blob upload resource=o/i"),
@@ -213,8 +271,19 @@ mod tests {
             (
                 &format!("GET {realm}&scope=repository:a:pull%20repository:o/i:pull,push"),
                 "",
-                &format!("{token} intent=upload resource=o/i"),
+                &format!("{token} intent=upload resource=o/i from=a"),
             ),
+            (
+                &format!("GET {realm}&scope=repository:a:pull%20repository:b:pull%20repository:o/i:push"),
+                "",
+                &format!("{token} intent=upload resource=o/i from=a,b"),
+            ),
+            (
+                &format!("GET {realm}&scope=repository:o/i:push%20repository:o/i:delete"),
+                "",
+                &format!("{token} intent=mutate resource=o/i"),
+            ),
+            (&format!("GET {realm}&scope=repository:o/i:push%20repository:x:*"), "", "ghcr unknown unknown"),
             (
                 &format!("GET {realm}&scope=repository:a:pull&scope=repository:b:pull"),
                 "",

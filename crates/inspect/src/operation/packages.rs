@@ -137,6 +137,18 @@ fn npm_mirror(request: &Request<'_>) -> Shape {
     if has_dash || is_npm { npm(request) } else { Ok(None) }
 }
 
+/// An index that npm's client says it asks for, at a host that is not known. Who sends a request chooses that field and the path could
+/// be anything's, so this is a download, which is more than an index takes.
+pub(super) fn npm_client(request: &Request<'_>) -> Shape {
+    if !request.is_read() || !request.has_header("npm-command") {
+        return Ok(None);
+    }
+    Ok(npm(request)?.map(|mut draft| {
+        draft.operation.verb = Verb::Download;
+        draft
+    }))
+}
+
 /// Of npm.
 pub(super) fn npm(request: &Request<'_>) -> Shape {
     let segments = request.segments();

@@ -101,6 +101,12 @@ impl Draft {
         self
     }
 
+    /// It has also this read; an empty text: it does not say what.
+    pub(super) fn from(mut self, sources: impl IntoIterator<Item = String>) -> Self {
+        self.operation.sources.extend(sources);
+        self
+    }
+
     pub(super) fn model(mut self, model: impl Into<String>) -> Self {
         self.operation.model = Some(model.into());
         self

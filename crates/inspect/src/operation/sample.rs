@@ -92,6 +92,8 @@ fn show(operation: &Operation) -> String {
     };
     add("intent", operation.intent.map(|intent| intent.to_string()));
     add("resource", operation.resource.clone());
+    let sources = operation.sources.iter().map(|source| if source.is_empty() { "?" } else { source });
+    add("from", Some(sources.collect::<Vec<_>>().join(",")).filter(|sources| !sources.is_empty()));
     add("model", operation.model.clone());
     add("tools", Some(operation.tools.join(",")).filter(|tools| !tools.is_empty()));
     if operation.stream {

@@ -36,6 +36,7 @@ const BY_PATH: &[Reads] = &[
     gitlab::elsewhere,
     listed::server,
     tokens::oauth,
+    packages::npm_client,
 ];
 
 /// By their header fields or bodies, whatever their paths; and who sends a request chooses both.
