@@ -407,3 +407,6 @@ fn bound(list: &mut Vec<String>) {
         list.push(format!("and {more} more"));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -251,7 +251,7 @@ impl Drafting<'_> {
 
     /// Pods behind a service of all clusters, of this one and of others, whichever has any.
     fn endpoints(&mut self, namespace: &str, name: &str) -> Vec<Peer> {
-        let service = (namespace.into(), name.into());
+        let service: (Arc<str>, Arc<str>) = (namespace.into(), name.into());
         let mut peers = Vec::new();
         if self.context.imported_here.contains(&service) {
             let namespaces = NamespaceScope::Own(self.context.interner.text(namespace));

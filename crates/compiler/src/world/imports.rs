@@ -39,7 +39,8 @@ pub(super) struct Imports<'o>(HashMap<&'o str, HashMap<IpAddr, BTreeSet<&'o Arc<
 
 impl<'o> Imports<'o> {
     pub(super) fn new(sorted: &Sorted<'o>) -> Self {
-        let peers = sorted.egress.iter().flat_map(|it| &it.egress.rules).flat_map(|rule| &rule.peers);
+        let peers =
+            sorted.egress.iter().copied().flat_map(|it| &it.egress.rules).flat_map(|rule| &rule.peers);
         let mut named: BTreeSet<(&str, &str)> = BTreeSet::new();
         for peer in peers {
             match &peer.value {
@@ -54,7 +55,7 @@ impl<'o> Imports<'o> {
         for slice in &sorted.imported {
             let Some(service) = &slice.imported else { continue };
             let namespace = &*slice.meta.namespace;
-            if named.contains(&(namespace, service)) {
+            if named.contains(&(namespace, &**service)) {
                 let by_address = imports.0.entry(namespace).or_default();
                 for address in slice.endpoints.iter().flat_map(|it| &it.addresses) {
                     by_address.entry(*address).or_default().insert(service);
