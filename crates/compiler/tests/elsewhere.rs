@@ -392,8 +392,8 @@ fn a_service_is_meant_by_its_own_name_in_dns_as_well_and_by_no_other() {
     for (domain, rest, expected) in [
         ("train.ml.svc.clusterset.local", "", Verdict::Allow),
         ("train.ml.svc.cluster.local", "", Verdict::Deny),
-        ("*.ml.svc.clusterset.local", "", Verdict::Deny),
-        ("'**'", "", Verdict::Deny),
+        ("'*.ml.svc.clusterset.local'", "", Verdict::Deny),
+        ("'**.clusterset.local'", "", Verdict::Deny),
         ("train-0.west.train.ml.svc.clusterset.local", "", Verdict::Deny),
         // Nobody would count what is sent.
         ("train.ml.svc.clusterset.local", "downloadOnly: true, ", Verdict::Deny),
