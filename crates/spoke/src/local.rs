@@ -172,7 +172,8 @@ impl Local {
         if outcome.effective.is_none() {
             outcome.note(&live.into_iter().map(plain).collect::<Vec<_>>());
         }
-        self.effective.clone_from(&outcome.effective);
+        // Where something could not be put in place, it is not all that should be.
+        self.effective = outcome.effective.clone().filter(|_| outcome.problems.is_empty());
         [&mut outcome.problems, &mut outcome.drift].into_iter().for_each(bound);
         outcome
     }
