@@ -163,10 +163,10 @@ fn cluster_schemas_of_egress_policies_refuse_what_the_reader_refuses() {
         (limited("Allow", names, ", maxUploadBytes: {hour: 1.5Gi}"), "hour"),
         (limited("Allow", names, ", maxUploadBytes: {hour: 1Pi}"), "hour"),
         (limited("Allow", names, ", maxUploadBytes: {hour: '010'}"), "hour"),
-        (to("{}"), "exactly one of domains, provider, networks and clusters"),
+        (to("{}"), "exactly one of domains, provider, networks, clusters and serviceImport"),
         (
             to("{domains: [a.io], networks: [192.0.2.0/24]}"),
-            "exactly one of domains, provider, networks and clusters",
+            "exactly one of domains, provider, networks, clusters and serviceImport",
         ),
         (to("{domains: [a.io], for: [api]}"), "none is named"),
         (to("{clusters: [west], podSelector: {}}"), "written together"),

@@ -7,6 +7,8 @@ use crate::world::elsewhere::Doubtful;
 use crds::{Diagnostic, LabelSelector, ObjectMeta, ObjectName, Operator, Position};
 use policy::intern::Interner;
 use policy::{NamespaceScope, ObjectRef, Protocol, Requirement, Selector, SourceRef};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What one compilation carries along.
 #[derive(Default)]
@@ -15,6 +17,10 @@ pub(crate) struct Context {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Pods of other clusters that are not believed.
     pub(crate) doubtful: Vec<Doubtful>,
+    /// Namespace and name of services of all clusters, of those that rules name, that have a pod of this cluster as an endpoint.
+    pub(crate) imported_here: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Those that have a pod of another cluster.
+    pub(crate) imported_elsewhere: BTreeSet<(Arc<str>, Arc<str>)>,
 }
 
 impl Context {

@@ -325,3 +325,132 @@ spec:
     }
     assert_eq!(verdict(&set, "api", "10.8.0.3", 8080), Verdict::Deny, "a gateway that translates");
 }
+
+/// Endpoints of one cluster, as an implementation of KEP-1645 imports them.
+fn imported(name: &str, service: &str, addresses: &str) -> String {
+    format!(
+        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}, namespace: ml, labels: \
+         {{multicluster.kubernetes.io/service-name: {service}, multicluster.kubernetes.io/source-cluster: id-of-west}}}}\n\
+         addressType: IPv4\nports: [{{port: 8080}}]\nendpoints: [{{addresses: [{addresses}]}}]\n"
+    )
+}
+
+const TO_SERVICE: &str = "
+---
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: {name: to-train, namespace: ml}
+spec:
+  subject: {podSelector: {matchLabels: {app: api}}}
+  egress: [{action: Allow, to: [{serviceImport: {namespace: ml, name: train}}], ports: [{port: 8080}]}]
+";
+
+#[test]
+fn behind_a_service_of_all_clusters_are_its_endpoints_that_are_pods_of_its_namespace() {
+    // Another label than the service selects by: who is behind it, its slices say.
+    let west = slice("west", "ml-0", &train("10.8.0.2").replace("app: train", "x: y"));
+    let south = slice("south", "ml-0", &train("10.9.0.2"));
+    let other = slice("west", "ml-1", "{name: db, labels: {app: train}, addresses: [10.8.0.4]}");
+    let here = "
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: sink, namespace: kube-system}
+spec: {nodeName: n1, containers: [{name: c, image: i}]}
+status: {podIP: 10.0.0.9}
+";
+    let slices = imported("train-a", "train", "10.8.0.2, 10.0.0.3, 10.0.0.9, 203.0.113.7")
+        + &imported("train-b", "train", "10.9.0.2")
+        + &imported("db", "db", "10.8.0.4");
+    let (set, told) = compile(&format!("{HERE}{TO_SERVICE}{west}{south}{other}{here}{slices}"));
+    assert!(!told.contains("error"), "{told}");
+    for endpoint in ["10.8.0.2", "10.9.0.2", "10.0.0.3"] {
+        assert_eq!(verdict(&set, "api", endpoint, 8080), Verdict::Allow, "{endpoint}");
+        assert_eq!(verdict(&set, "api", endpoint, 8081), Verdict::Deny, "{endpoint}");
+    }
+    for (stranger, why) in [
+        ("10.8.0.4", "it is behind another service"),
+        ("10.0.0.9", "it is of another namespace"),
+        ("203.0.113.7", "nobody knows whose it is"),
+    ] {
+        assert_eq!(verdict(&set, "api", stranger, 8080), Verdict::Deny, "{why}");
+    }
+    // Nothing is taken for an endpoint by a label of its own.
+    let claim = train("10.8.0.7")
+        .replace("train-0", "evil")
+        .replace("app: train", "serviceimport.cofferdam.dev/train: 'true'");
+    let claims = slice("west", "ml-2", &claim);
+    let (set, _) = compile(&format!("{HERE}{TO_SERVICE}{west}{claims}{slices}"));
+    assert_eq!(verdict(&set, "api", "10.8.0.7", 8080), Verdict::Deny);
+    assert_eq!(verdict(&set, "api", "10.8.0.2", 8080), Verdict::Allow);
+}
+
+#[test]
+fn a_service_is_meant_by_its_own_name_in_dns_as_well_and_by_no_other() {
+    let west = slice("west", "ml-0", &train("10.8.0.2"));
+    let slices = imported("train-a", "train", "10.8.0.2, 10.0.0.3");
+    for (domain, rest, expected) in [
+        ("train.ml.svc.clusterset.local", "", Verdict::Allow),
+        ("train.ml.svc.cluster.local", "", Verdict::Deny),
+        ("'*.ml.svc.clusterset.local'", "", Verdict::Deny),
+        ("'**.clusterset.local'", "", Verdict::Deny),
+        ("train-0.west.train.ml.svc.clusterset.local", "", Verdict::Deny),
+        // Nobody would count what is sent.
+        ("train.ml.svc.clusterset.local", "downloadOnly: true, ", Verdict::Deny),
+    ] {
+        let policy = TO_SERVICE
+            .replace("serviceImport: {namespace: ml, name: train}", &format!("domains: [{domain}]"))
+            .replace("action: Allow, ", &format!("action: Allow, {rest}"));
+        let (set, _) = compile(&format!("{HERE}{policy}{west}{slices}"));
+        for endpoint in ["10.8.0.2", "10.0.0.3"] {
+            assert_eq!(verdict(&set, "api", endpoint, 8080), expected, "{domain} {rest} {endpoint}");
+        }
+    }
+}
+
+#[test]
+fn who_imports_endpoints_does_not_say_whose_they_are() {
+    let slices = imported("train-a", "train", "10.8.0.2");
+    let west = slice("west", "ml-0", &train("10.8.0.2"));
+    let silent = west.replace("spec: {", "spec: {expired: true, ");
+    let contested = format!("{west}{}", slice("south", "ml-0", &train("10.8.0.2")));
+    let unlabelled = HERE.replace("import.cofferdam.dev/west: identities, ", "");
+    let of_service = slices.replace("multicluster.kubernetes.io/service-name", "kubernetes.io/service-name");
+    for (case, text, expected) in [
+        ("exported and imported", format!("{HERE}{west}{slices}"), Verdict::Allow),
+        ("no identities are exchanged", format!("{HERE}{slices}"), Verdict::Deny),
+        ("the namespace does not import", format!("{unlabelled}{west}{slices}"), Verdict::Deny),
+        ("the cluster is silent", format!("{HERE}{silent}{slices}"), Verdict::Deny),
+        ("two clusters claim the address", format!("{HERE}{contested}{slices}"), Verdict::Deny),
+        ("the slice is of a Service of this cluster", format!("{HERE}{west}{of_service}"), Verdict::Deny),
+        ("nothing was imported", format!("{HERE}{west}"), Verdict::Deny),
+    ] {
+        let (set, _) = compile(&format!("{text}{TO_SERVICE}"));
+        assert_eq!(verdict(&set, "api", "10.8.0.2", 8080), expected, "{case}");
+    }
+}
+
+#[test]
+fn only_a_rule_that_allows_and_limits_nothing_names_a_service() {
+    for (from, to, expected) in [
+        ("action: Allow", "action: Deny", "only a rule that allows can name a service"),
+        (
+            "action: Allow",
+            "action: Allow, downloadOnly: true",
+            "a pod of another cluster is known by its address",
+        ),
+        ("namespace: ml, name: train", "name: train", "namespace"),
+        ("name: train}}]", "name: tr.ain}}]", "is no service name"),
+        ("serviceImport: {", "clusters: [west], serviceImport: {", "exactly one of"),
+    ] {
+        let text = TO_SERVICE.replacen(from, to, 1);
+        assert_ne!(text, TO_SERVICE, "{from}");
+        let read = crds::read_objects("t.yaml", format!("{HERE}{text}").as_bytes());
+        let told: Vec<_> = read.diagnostics.iter().map(ToString::to_string).collect();
+        assert!(told.join("\n").contains(expected), "{to}: {told:?}");
+        let west = slice("west", "ml-0", &train("10.8.0.2")) + &imported("a", "train", "10.8.0.2");
+        let objects = read.objects.into_iter().chain(crds::read_objects("w.yaml", west.as_bytes()).objects);
+        let set = compiler::compile_unlinted(objects.collect(), Generation(1)).set;
+        assert_eq!(verdict(&set, "api", "10.8.0.2", 8080), Verdict::Deny, "{to}");
+    }
+}

@@ -33,11 +33,13 @@ pub enum Kind {
     Containment,
     /// `cofferdam.dev/v1alpha1`: pods of other clusters. Only those in the controller's own namespace count.
     IdentitySlice,
+    /// `discovery.k8s.io/v1` EndpointSlices of services of all clusters, and of no other.
+    ImportedSlice,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -51,6 +53,7 @@ impl Kind {
         Self::DetectionPolicy,
         Self::Containment,
         Self::IdentitySlice,
+        Self::ImportedSlice,
     ];
 
     fn names(self) -> [&'static str; 4] {
@@ -73,6 +76,7 @@ impl Kind {
             Self::DetectionPolicy => [GROUP, VERSION, "DetectionPolicy", "detectionpolicies"],
             Self::Containment => [GROUP, VERSION, "Containment", "containments"],
             Self::IdentitySlice => [GROUP, VERSION, "IdentitySlice", "identityslices"],
+            Self::ImportedSlice => ["discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"],
         }
     }
 
@@ -95,7 +99,8 @@ impl Kind {
             | Self::Pod
             | Self::Secret
             | Self::DetectionPolicy
-            | Self::IdentitySlice => false,
+            | Self::IdentitySlice
+            | Self::ImportedSlice => false,
             Self::NetworkPolicy
             | Self::ClusterNetworkPolicy
             | Self::AdminNetworkPolicy
@@ -129,7 +134,12 @@ impl Watched for Kind {
 
     fn is_optional(self) -> bool {
         match self {
-            Self::Namespace | Self::Node | Self::Pod | Self::NetworkPolicy | Self::Secret => false,
+            Self::Namespace
+            | Self::Node
+            | Self::Pod
+            | Self::NetworkPolicy
+            | Self::Secret
+            | Self::ImportedSlice => false,
             Self::ClusterNetworkPolicy
             | Self::AdminNetworkPolicy
             | Self::BaselineAdminNetworkPolicy
@@ -149,11 +159,12 @@ impl Watched for Kind {
         match self {
             // As `crds::INJECT_LABEL`.
             Self::Secret => Some("cofferdam.dev/inject=true"),
+            Self::ImportedSlice => Some(crds::IMPORTED_SERVICE),
             _ => None,
         }
     }
 
     fn may_be_forbidden(self) -> bool {
-        matches!(self, Self::Secret | Self::IdentitySlice)
+        matches!(self, Self::Secret | Self::IdentitySlice | Self::ImportedSlice)
     }
 }

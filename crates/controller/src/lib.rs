@@ -162,7 +162,7 @@ async fn publish_changes(
     let mut store = Store::default();
     for kind in Kind::ALL {
         let is_left_out = kind == Kind::Secret && provider_keys == ProviderKeys::NotRead
-            || kind == Kind::IdentitySlice && elsewhere.is_none();
+            || matches!(kind, Kind::IdentitySlice | Kind::ImportedSlice) && elsewhere.is_none();
         if is_left_out {
             store.take(kind, Change::NotRead);
             continue;

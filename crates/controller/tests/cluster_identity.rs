@@ -182,6 +182,31 @@ async fn cluster_identities_are_known_while_both_sides_agree_and_their_cluster_s
     removes(&world.west, "other");
     world.until("it is gone", |world| world.told("other").is_none()).await;
 
+    // Which pods are behind a service of all clusters, its EndpointSlices say, where a rule names it.
+    kubectl(&world.east, "apply --server-side -f -", &controller::definition::list().to_string());
+    kubectl(&world.east, "wait --for=condition=Established crd --all --timeout=60s", "");
+    let before = world.told("train");
+    let policy = json!({
+        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "EgressPolicy", "metadata": { "name": "to-train", "namespace": "ml" },
+        "spec": { "egress": [{ "action": "Allow", "to": [{ "serviceImport": { "namespace": "ml", "name": "train" } }] }] },
+    });
+    let labels = json!({ "multicluster.kubernetes.io/service-name": "train", "multicluster.kubernetes.io/source-cluster": "w" });
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": { "name": "train-w", "namespace": "ml", "labels": labels },
+        "addressType": "IPv4", "ports": [{ "port": 8080 }], "endpoints": [{ "addresses": ["10.8.0.9"] }],
+    });
+    kubectl(&world.east, "apply --server-side -f -", &policy.to_string());
+    kubectl(&world.east, "apply --server-side -f -", &slice.to_string());
+    world
+        .until("it is behind the service", |world| world.told("train").is_some_and(|now| Some(now) != before))
+        .await;
+    let mut denies = policy.clone();
+    denies["spec"]["egress"][0]["action"] = "Deny".into();
+    let refused = world.east.kubectl("apply --server-side -f -".split(' '), &denies.to_string()).unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("only a rule that allows can name a service"));
+    kubectl(&world.east, "delete endpointslice train-w -n ml", "");
+    world.until("it is not any more", |world| world.told("train") == before).await;
+
     // An address of this cluster is nobody's elsewhere, and that is said where people look.
     run(&world.east, "own", "10.8.0.9").await;
     world.says("address 10.8.0.9 of pod ml@west/train is also that of pod ml/own").await;

@@ -164,6 +164,8 @@ pub enum EgressPeer {
     Networks(Vec<IpNet>),
     /// Pods that other clusters export.
     Clusters(Elsewhere),
+    /// Pods behind a service of all clusters. Only a rule that allows has it.
+    ServiceImport(ServiceImportRef),
 }
 
 /// Pods of other clusters.
@@ -175,6 +177,15 @@ pub struct Elsewhere {
     pub namespaces: LabelSelector,
     /// `podSelector`
     pub pods: LabelSelector,
+}
+
+/// A ServiceImport of `multicluster.x-k8s.io`, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceImportRef {
+    /// Its namespace, which is that of the service in every cluster.
+    pub namespace: Arc<str>,
+    /// Its name, which is that of the service in every cluster.
+    pub name: Arc<str>,
 }
 
 /// Hosts of a provider, or some of them.
@@ -343,7 +354,7 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
     let is_limited = upload.is_some() || requests.is_some();
     let peers = d.required(map, "to", |d, node| {
         d.check_length(node, 1, MOST);
-        d.located(node, |d, node| peer(d, node, is_limited))
+        d.located(node, |d, node| peer(d, node, (action, is_limited)))
     });
     let ports = d.field(map, "ports", |d, node| {
         d.check_length(node, 1, MOST);
@@ -450,11 +461,24 @@ fn quantity(text: &str) -> Option<u64> {
 }
 
 /// `is_limited`: the rule says what may be uploaded or requested.
-fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, is_limited: bool) -> Option<EgressPeer> {
-    const KINDS: [&str; 4] = ["domains", "provider", "networks", "clusters"];
+fn peer<'n>(
+    d: &mut Decoder<'n>,
+    node: &'n Node<'n>,
+    (action, is_limited): (Option<RuleAction>, bool),
+) -> Option<EgressPeer> {
+    const KINDS: [&str; 5] = ["domains", "provider", "networks", "clusters", "serviceImport"];
     const SELECTORS: [&str; 2] = ["namespaceSelector", "podSelector"];
-    const FIELDS: [&str; 8] =
-        ["domains", "provider", "for", "with", "networks", "clusters", "namespaceSelector", "podSelector"];
+    const FIELDS: [&str; 9] = [
+        "domains",
+        "provider",
+        "for",
+        "with",
+        "networks",
+        "clusters",
+        "namespaceSelector",
+        "podSelector",
+        "serviceImport",
+    ];
     let map = d.strict_or(node, &FIELDS, peer_meant)?;
     let kinds = map.keys().filter(|key| KINDS.contains(key)).count();
     if kinds == 0 && map.keys().any(|key| !FIELDS.contains(&key)) {
@@ -502,17 +526,48 @@ fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, is_limited: bool) -> Option
     });
     let provider = map.get("provider").map(|_| provider(d, map).map(EgressPeer::Provider));
     let clusters = map.get("clusters").map(|_| elsewhere(d, map, is_limited).map(EgressPeer::Clusters));
-    domains.or(networks).or(provider).or(clusters).flatten()
+    let service = d.field(map, "serviceImport", |d, node| {
+        service_import(d, node, (action, is_limited)).map(EgressPeer::ServiceImport)
+    });
+    domains.or(networks).or(provider).or(clusters).or(service).flatten()
+}
+
+/// `serviceImport`: `{namespace, name}`.
+fn service_import<'n>(
+    d: &mut Decoder<'n>,
+    node: &'n Node<'n>,
+    (action, is_limited): (Option<RuleAction>, bool),
+) -> Option<ServiceImportRef> {
+    if is_limited {
+        no_limits(d, node);
+    }
+    match action {
+        Some(RuleAction::Accept) | None => {}
+        // Whoever takes an endpoint out of a service would open it.
+        Some(RuleAction::Deny | RuleAction::Pass) => {
+            let message = "only a rule that allows can name a service: its endpoints come and go";
+            let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+            d.report(node.place, diagnostic.suggest("write clusters, namespaceSelector and podSelector"));
+        }
+    }
+    let map = d.strict(node, &["namespace", "name"])?;
+    let namespace = d.required(map, "namespace", |d, node| label(d, node, "namespace"));
+    let name = d.required(map, "name", |d, node| label(d, node, "service"));
+    Some(ServiceImportRef { namespace: namespace?, name: name? })
+}
+
+fn no_limits<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) {
+    let message = "what is uploaded and requested is judged where a connection's name is known, and a pod of another \
+                   cluster is known by its address";
+    let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+    d.report(node.place, diagnostic.suggest(NOT_LIMITED));
 }
 
 /// `clusters`, `namespaceSelector` and `podSelector`.
 fn elsewhere<'n>(d: &mut Decoder<'n>, entry: Map<'n>, is_limited: bool) -> Option<Elsewhere> {
     let names = d.field(entry, "clusters", |d, node| {
         if is_limited {
-            let message = "what is uploaded and requested is judged where a connection's name is known, and a pod of another \
-                           cluster is known by its address";
-            let diagnostic = Diagnostic::error(Code::InvalidValue, message);
-            d.report(node.place, diagnostic.suggest(NOT_LIMITED));
+            no_limits(d, node);
         }
         d.check_length(node, 1, MOST);
         d.list(node, |d, node| match d.str(node)? {

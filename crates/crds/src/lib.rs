@@ -43,15 +43,15 @@ pub use document::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 pub use egress_policy::{
     Answers, Budget, Budgets, Capture, Credential, EgressDns, EgressPeer, EgressPolicy, EgressPolicyKind,
     EgressPort, EgressReach, EgressRule, Elsewhere, HostedTools, Inject, LEAST_OPAQUE, LeakAction, Leaks,
-    MOST_BYTES, Operations, ProviderEgress, ProviderRef, Requests, Resolver, UploadLimits, Verb,
-    WhenUnopened,
+    MOST_BYTES, Operations, ProviderEgress, ProviderRef, Requests, Resolver, ServiceImportRef, UploadLimits,
+    Verb, WhenUnopened,
 };
 pub use gateway_api::{
     AllowedFrom, BackendTlsPolicy, CaBundle, CorsFilter, CorsOrigin, Endpoint, EndpointSlice, Gateway,
-    GatewayApi, GatewayClass, GatewayListener, GrantFrom, GrantTo, HeaderFilter, Hidden, InferencePool,
-    ListenerTls, MirrorFilter, PathMatch, PathModifier, PickerRef, RedirectFilter, Reference, ReferenceGrant,
-    RewriteFilter, Route, RouteBackend, RouteFilter, RouteKind, RouteMatch, RouteRule, SessionKind,
-    SessionPersistence, TextMatch, TlsSecret, read_origin,
+    GatewayApi, GatewayClass, GatewayListener, GrantFrom, GrantTo, HeaderFilter, Hidden, IMPORTED_SERVICE,
+    InferencePool, ListenerTls, MirrorFilter, PathMatch, PathModifier, PickerRef, RedirectFilter, Reference,
+    ReferenceGrant, RewriteFilter, Route, RouteBackend, RouteFilter, RouteKind, RouteMatch, RouteRule,
+    SessionKind, SessionPersistence, TextMatch, TlsSecret, read_origin,
 };
 pub use identity_slice::{Identity, IdentitySlice, MOST_IDENTITIES};
 pub use inference_policy::{

@@ -256,13 +256,13 @@ fn fields_of_other_policies_are_led_to_those_of_an_egress_policy() {
         (
             to("{podSelector: {}}"),
             "spec.egress[0].to[0]",
-            "exactly one of domains, provider, networks, clusters is needed",
+            "exactly one of domains, provider, networks, clusters, serviceImport is needed",
             "pods of this cluster are allowed by a NetworkPolicy of networking.k8s.io/v1",
         ),
         (
             to("{}"),
             "spec.egress[0].to[0]",
-            "exactly one of domains, provider, networks, clusters is needed",
+            "exactly one of domains, provider, networks, clusters, serviceImport is needed",
             "for example {domains: [huggingface.co]}",
         ),
         (

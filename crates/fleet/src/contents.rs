@@ -45,12 +45,18 @@ pub struct Manifest {
     pub name: ObjectName,
     /// `apiVersion`, `kind`, `metadata` and `spec`.
     pub value: Value,
+    digest: Digest,
 }
 
 impl Manifest {
     /// Of this policy alone.
-    pub fn digest(&self) -> Digest {
-        Digest::of(self.value.to_string().as_bytes())
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    fn new(name: ObjectName, value: Value) -> Self {
+        let digest = Digest::of(value.to_string().as_bytes());
+        Self { name, value, digest }
     }
 }
 
@@ -78,7 +84,7 @@ pub fn policies(values: &[Value]) -> Result<(Vec<Manifest>, Vec<ObjectName>), No
             others.push(name);
             continue;
         }
-        let manifest = Manifest { value: normal(value, &name), name: name.clone() };
+        let manifest = Manifest::new(name.clone(), normal(value, &name));
         if found.insert(name.clone(), manifest).is_some() {
             return Err(NotContents::Twice(name));
         }

@@ -12,6 +12,7 @@ use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What is signed, so that no signature over something else is taken for one over a release.
 pub const PAYLOAD_TYPE: &str = "application/vnd.cofferdam.policy-release+json";
@@ -48,7 +49,7 @@ pub struct Signature {
 /// A release whose signatures held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed {
-    release: Release,
+    release: Arc<Release>,
     signers: Vec<String>,
 }
 
@@ -210,6 +211,12 @@ impl Envelope {
     /// # Errors
     /// Why it proves nothing.
     pub fn open(&self, pinned: &Pinned, now: &str) -> Result<Signed, Unproven> {
+        let (payload, signers) = self.proven(pinned, now)?;
+        signed(Arc::new(Release::read(&payload)?), signers, pinned)
+    }
+
+    /// The payload, and who signed it, if those are enough.
+    fn proven(&self, pinned: &Pinned, now: &str) -> Result<(Vec<u8>, Vec<String>), Unproven> {
         let payload = self.checked_payload()?;
         if self.signatures.is_empty() {
             return Err(Unproven::Unsigned);
@@ -230,9 +237,7 @@ impl Envelope {
             }
             return Err(Unproven::TooFew { found: signers.len(), needed: pinned.threshold, why });
         }
-        let release = Release::read(&payload)?;
-        check_fleet(&release, pinned.own.as_ref())?;
-        Ok(Signed { release, signers })
+        Ok((payload, signers))
     }
 
     /// The release in it, whoever signed it: to be looked at, never to be applied.
@@ -252,6 +257,39 @@ impl Envelope {
         }
         BASE64.decode(&self.payload).map_err(|_| Unproven::Payload)
     }
+}
+
+/// An envelope that is opened again and again: whether it is believed is asked each time, what is in it is read once.
+#[derive(Clone, Debug)]
+pub struct Received {
+    envelope: Envelope,
+    /// Only of one that was believed once.
+    read: Option<Arc<Release>>,
+}
+
+impl Received {
+    /// As it came.
+    pub fn new(envelope: Envelope) -> Self {
+        Self { envelope, read: None }
+    }
+
+    /// As [`Envelope::open`].
+    ///
+    /// # Errors
+    /// Why it proves nothing.
+    pub fn open(&mut self, pinned: &Pinned, now: &str) -> Result<Signed, Unproven> {
+        let (payload, signers) = self.envelope.proven(pinned, now)?;
+        let release = match &self.read {
+            Some(release) => Arc::clone(release),
+            None => Arc::clone(self.read.insert(Arc::new(Release::read(&payload)?))),
+        };
+        signed(release, signers, pinned)
+    }
+}
+
+fn signed(release: Arc<Release>, signers: Vec<String>, pinned: &Pinned) -> Result<Signed, Unproven> {
+    check_fleet(&release, pinned.own.as_ref())?;
+    Ok(Signed { release, signers })
 }
 
 fn check_fleet(release: &Release, own: Option<&OwnFleet>) -> Result<(), Unproven> {

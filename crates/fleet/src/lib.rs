@@ -27,7 +27,8 @@ pub use contents::{MOST_OBJECTS, Manifest, NotContents, policies};
 pub use difference::{Change, FieldChange, MOST_FIELDS, compare};
 pub use digest::{Digest, NotADigest};
 pub use envelope::{
-    Envelope, MOST_SIGNATURES, NotAKey, NotAnEnvelope, PAYLOAD_TYPE, Signature, Signed, SigningKey, Unproven,
+    Envelope, MOST_SIGNATURES, NotAKey, NotAnEnvelope, PAYLOAD_TYPE, Received, Signature, Signed, SigningKey,
+    Unproven,
 };
 pub use memory::{Memory, Refused, Step};
 pub use name::{FleetName, NotAFleet};

@@ -106,7 +106,7 @@ pub enum NotARelease {
 /// The form of a payload.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Payload {
+struct Payload<V> {
     version: u32,
     number: u64,
     digest: Digest,
@@ -117,7 +117,7 @@ struct Payload {
     fallback: Option<Ref>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rollback_to: Option<Digest>,
-    objects: Vec<Value>,
+    objects: Vec<V>,
 }
 
 impl Release {
@@ -126,11 +126,19 @@ impl Release {
     /// # Errors
     /// See [`NotARelease`].
     pub fn build(header: Header, values: &[Value]) -> Result<(Self, Vec<ObjectName>), NotARelease> {
+        Self::assemble(header, None, values)
+    }
+
+    fn assemble(
+        header: Header,
+        fleet: Option<FleetName>,
+        values: &[Value],
+    ) -> Result<(Self, Vec<ObjectName>), NotARelease> {
         let (manifests, others) = policies(values)?;
         if manifests.is_empty() {
             return Err(NotContents::Nothing.into());
         }
-        let release = Self { digest: digest_of(&manifests), header, fleet: None, manifests };
+        let release = Self { digest: digest_of(&manifests), header, fleet, manifests };
         release.check_header()?;
         Ok((release.bounded()?, others))
     }
@@ -174,28 +182,25 @@ impl Release {
             return Err(NotARelease::TooLarge(payload.len()));
         }
         let unreadable = |error: serde_json::Error| NotARelease::Unreadable(error.to_string());
-        let read: Payload = serde_json::from_slice(payload).map_err(unreadable)?;
+        let read: Payload<Value> = serde_json::from_slice(payload).map_err(unreadable)?;
         if read.version != VERSION {
             return Err(NotARelease::Unreadable(format!("it has version {}", read.version)));
         }
         let header = Header { number: read.number, fallback: read.fallback, rollback_to: read.rollback_to };
-        let (release, others) = Self::build(header, &read.objects)?;
+        let (release, others) = Self::assemble(header, read.fleet, &read.objects)?;
         if let Some(other) = others.first() {
             return Err(NotARelease::Unreadable(format!("{other} is no policy")));
         }
         if release.digest != read.digest {
             return Err(NotARelease::Digest { claimed: read.digest, found: release.digest });
         }
-        match read.fleet {
-            Some(fleet) => release.of_fleet(fleet),
-            None => Ok(release),
-        }
+        Ok(release)
     }
 
     /// The bytes that are signed.
     pub fn payload(&self) -> Vec<u8> {
         let Header { number, fallback, rollback_to } = self.header.clone();
-        let objects = self.manifests.iter().map(|it| it.value.clone()).collect();
+        let objects = self.manifests.iter().map(|it| &it.value).collect::<Vec<&Value>>();
         let (digest, fleet) = (self.digest.clone(), self.fleet.clone());
         let payload = Payload { version: VERSION, number, digest, fleet, fallback, rollback_to, objects };
         // Texts, numbers and JSON values: there is nothing in it that could fail to be written.

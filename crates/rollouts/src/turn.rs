@@ -10,6 +10,7 @@ use fleet::hub::{
     API_VERSION, Accepted, Contender, Drift, RolloutSpec, RolloutStatus, Share, release_name, share,
 };
 use fleet::rollout::{Action, Plan, Seen, StageView, State, Wanted, look, step};
+use futures_util::future::join_all;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams, TypeMeta};
@@ -22,6 +23,8 @@ use tokio::time::Instant;
 const MANAGER: &str = "cofferdam-rollouts";
 /// Orders before it is looked how things stand now.
 const ROUND: usize = 200;
+/// Orders that are given at a time: each is of another cluster, and the hub takes several in the time of one.
+const AT_ONCE: usize = 8;
 /// How long the hub's answer about a release counts, where the rollout has not begun.
 const AGAIN: Duration = BEAT;
 /// A status with new numbers and nothing else is written at most this often, and less often the more clusters are in it.
@@ -88,12 +91,13 @@ impl Turn {
             if has_changed {
                 shares = None;
             }
-            for (cluster, wanted, drift) in stepped.orders {
-                if left == 0 {
-                    return Ok(Duration::ZERO);
-                }
-                left -= 1;
-                self.order(board, (&cluster, &wanted, drift), now, tell).await?;
+            let orders = stepped.orders.get(..left).unwrap_or(&stepped.orders);
+            left -= orders.len();
+            for few in orders.chunks(AT_ONCE) {
+                self.order(board, few, now, tell).await?;
+            }
+            if orders.len() < stepped.orders.len() {
+                return Ok(Duration::ZERO);
             }
         }
         let uids: Vec<String> =
@@ -237,41 +241,46 @@ impl Turn {
         }
     }
 
-    /// Says what a cluster is to have.
+    /// Says what each of a few clusters is to have.
     async fn order(
         &mut self,
         board: &mut Board,
-        (cluster, wanted, drift): (&str, &Wanted, Option<Drift>),
+        orders: &[Order],
         now: u64,
         tell: &(impl Fn(News) + Send + Sync),
     ) -> Result<(), String> {
-        let Some(known) = board.clusters.get(cluster) else { return Ok(()) };
-        let mut spec = json!({ "wanted": wanted });
-        if let (Some(drift), Some(fields)) = (drift, spec.as_object_mut()) {
-            fields.insert("drift".to_owned(), json!(drift));
-        }
-        let patch = json!({
-            "apiVersion": API_VERSION, "kind": "ManagedCluster",
-            "metadata": { "name": cluster, "uid": known.uid, "resourceVersion": known.version }, "spec": spec,
-        });
+        let api = clusters(&self.hub);
         let params = PatchParams::apply(MANAGER).force();
-        match patiently(clusters(&self.hub).patch(cluster, &params, &Patch::Apply(&patch))).await {
-            Ok(written) => {
-                board.rewrote(&written, now);
-                Ok(())
-            }
-            // The cluster spoke meanwhile, or is gone: the next look says what is due.
-            Err(Refusal::Stale) => Ok(()),
-            Err(Refusal::Invalid(problem)) => {
-                let problem = format!("saying what cluster {cluster} is to have: {problem}");
-                self.say(&of_cluster(cluster), problem, tell);
-                Ok(())
-            }
-            Err(Refusal::Problem(problem)) => {
-                Err(format!("saying what cluster {cluster} is to have: {problem}"))
+        let given: Vec<_> = orders.iter().filter_map(|it| Some((&it.0, patch(board, it)?))).collect();
+        let asked: Vec<_> =
+            given.iter().map(|(cluster, patch)| patiently(api.patch(cluster, &params, patch))).collect();
+        let answers = join_all(asked).await;
+        let mut failed = Ok(());
+        for ((cluster, _), answer) in given.iter().zip(answers) {
+            let problem = |why| format!("saying what cluster {cluster} is to have: {why}");
+            match answer {
+                Ok(written) => board.rewrote(&written, now),
+                // The cluster spoke meanwhile, or is gone: the next look says what is due.
+                Err(Refusal::Stale) => {}
+                Err(Refusal::Invalid(why)) => self.say(&of_cluster(cluster), problem(why), tell),
+                Err(Refusal::Problem(why)) => failed = Err(problem(why)),
             }
         }
+        failed
     }
+}
+
+/// What is written of an order, over the cluster's object as it was seen. `None`: the cluster is gone.
+fn patch(board: &Board, (cluster, wanted, drift): &Order) -> Option<Patch<Value>> {
+    let known = board.clusters.get(cluster)?;
+    let mut spec = json!({ "wanted": wanted });
+    if let (Some(drift), Some(fields)) = (drift, spec.as_object_mut()) {
+        fields.insert("drift".to_owned(), json!(drift));
+    }
+    Some(Patch::Apply(json!({
+        "apiVersion": API_VERSION, "kind": "ManagedCluster",
+        "metadata": { "name": cluster, "uid": known.uid, "resourceVersion": known.version }, "spec": spec,
+    })))
 }
 
 /// Under what a problem of a cluster is kept: no rollout is called so.
@@ -279,12 +288,15 @@ fn of_cluster(name: &str) -> String {
     format!("cluster {name}")
 }
 
+/// Which cluster is to have what, and what is to be done where that is changed.
+type Order = (String, Wanted, Option<Drift>);
+
 /// What a step made of a rollout.
 struct Stepped {
     state: State,
     stages: Vec<StageView>,
     refused: Vec<String>,
-    orders: Vec<(String, Wanted, Option<Drift>)>,
+    orders: Vec<Order>,
 }
 
 impl Stepped {

@@ -7,8 +7,9 @@
 
 use crate::resource;
 use crds::ObjectName;
-use fleet::Manifest;
-use fleet::hub::Drift;
+use fleet::hub::{Drift, Effective};
+use fleet::{Digest, Manifest};
+use futures_util::future::join_all;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams, TypeMeta};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -21,6 +22,8 @@ const ANNOTATION: &str = "cofferdam.dev/fleet-digest";
 const MOST_PROBLEMS: usize = 20;
 /// Objects asked for at a time.
 const PAGE: u32 = 500;
+/// Objects that are written at a time.
+const AT_ONCE: usize = 8;
 
 /// Kinds that a release may hold: group, version, kind, plural.
 const KINDS: [[&str; 4]; 8] = [
@@ -49,15 +52,15 @@ pub(crate) struct Outcome {
     pub(crate) problems: Vec<String>,
     /// What was changed in the cluster.
     pub(crate) drift: Vec<String>,
-    /// The fleet's policies as they are.
-    pub(crate) effective: Vec<Manifest>,
+    /// The fleet's policies as they are. `None`: that is not known.
+    pub(crate) effective: Option<Effective>,
 }
 
 impl Outcome {
     /// These are the fleet's policies as the API server has them.
     fn note(&mut self, live: &[Value]) {
         match fleet::policies(live) {
-            Ok((manifests, _)) => self.effective = manifests,
+            Ok((manifests, _)) => self.effective = Some(Effective::of(&manifests)),
             Err(error) => self.problems.push(format!("what the API server made of it: {error}")),
         }
     }
@@ -68,22 +71,29 @@ pub(crate) struct Local {
     client: Client,
     /// Objects that were seen to be as they should.
     verified: BTreeMap<ObjectName, Verified>,
+    /// What those are together, as long as none of them changes.
+    effective: Option<Effective>,
 }
 
 /// An object that was as it should be.
-#[derive(PartialEq)]
 struct Verified {
     /// Of this object and no later one of the same name.
     uid: Option<String>,
     version: Option<String>,
     /// Of what it should be.
-    digest: String,
+    digest: Digest,
 }
 
 impl Verified {
-    fn of(object: &DynamicObject, digest: String) -> Self {
+    fn of(object: &DynamicObject, digest: &Digest) -> Self {
         let (uid, version) = (object.metadata.uid.clone(), object.metadata.resource_version.clone());
-        Self { uid, version, digest }
+        Self { uid, version, digest: digest.clone() }
+    }
+
+    /// Whether this object still is, and should still be the same.
+    fn is(&self, object: &DynamicObject, digest: &Digest) -> bool {
+        let metadata = &object.metadata;
+        self.uid == metadata.uid && self.version == metadata.resource_version && self.digest == *digest
     }
 }
 
@@ -93,9 +103,19 @@ struct Live {
     resource: ApiResource,
 }
 
+/// An object of the fleet after it was looked at.
+struct Put {
+    object: DynamicObject,
+    /// It is as it should be, and was not seen so before.
+    verified: Option<Verified>,
+    drift: Option<String>,
+    /// It is as it was when it was seen to be as it should.
+    stays: bool,
+}
+
 impl Local {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, verified: BTreeMap::new() }
+        Self { client, verified: BTreeMap::new(), effective: None }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -116,14 +136,28 @@ impl Local {
         // one, it is there twice for a moment, and never not at all.
         let (changed, added): (Vec<&Manifest>, Vec<&Manifest>) =
             intended.manifests.iter().partition(|it| owned.contains_key(&it.name));
-        let mut live = Vec::new();
-        for manifest in added.into_iter().chain(changed) {
-            let before = owned.remove(&manifest.name);
-            match self.put_one(intended, manifest, before, &mut outcome.drift).await {
-                Ok(object) => live.push(object),
-                Err(problem) => outcome.problems.push(format!("{}: {problem}", manifest.name)),
+        let (mut live, mut all_stay) = (Vec::new(), true);
+        for few in added.chunks(AT_ONCE).chain(changed.chunks(AT_ONCE)) {
+            let of_one = few.iter().map(|manifest| {
+                let before = owned.remove(&manifest.name);
+                self.put_one(intended, manifest, before)
+            });
+            let put: Vec<_> = of_one.collect();
+            for (manifest, put) in few.iter().zip(join_all(put).await) {
+                match put {
+                    Ok(Put { object, verified, drift, stays }) => {
+                        if let Some(verified) = verified {
+                            self.verified.insert(manifest.name.clone(), verified);
+                        }
+                        outcome.drift.extend(drift);
+                        all_stay &= stays;
+                        live.push(object);
+                    }
+                    Err(problem) => outcome.problems.push(format!("{}: {problem}", manifest.name)),
+                }
             }
         }
+        all_stay &= outcome.problems.is_empty() && owned.is_empty();
         // Whatever could not be put in place, what it replaces still guards.
         if outcome.problems.is_empty() {
             for (name, live) in owned {
@@ -132,7 +166,14 @@ impl Local {
                 }
             }
         }
-        outcome.note(&live);
+        // As many as then, and each as it was: the same ones.
+        let count = intended.manifests.len() as u64;
+        outcome.effective = self.effective.take().filter(|it| all_stay && it.policies == count);
+        if outcome.effective.is_none() {
+            outcome.note(&live.into_iter().map(plain).collect::<Vec<_>>());
+        }
+        // Where something could not be put in place, it is not all that should be.
+        self.effective = outcome.effective.clone().filter(|_| outcome.problems.is_empty());
         [&mut outcome.problems, &mut outcome.drift].into_iter().for_each(bound);
         outcome
     }
@@ -150,32 +191,46 @@ impl Local {
         outcome
     }
 
-    /// Whether the cluster would take these policies. Nothing is written.
+    /// Whether the cluster would take these policies. Nothing is written. Those that it has are not tried.
     pub(crate) async fn would_take(&self, manifests: &[Manifest]) -> Vec<String> {
+        let is_there =
+            |it: &Manifest| self.verified.get(&it.name).is_some_and(|at| at.digest == *it.digest());
+        let tried: Vec<&Manifest> = manifests.iter().filter(|it| !is_there(it)).collect();
         let mut problems = Vec::new();
-        let params = PostParams { dry_run: true, field_manager: None };
-        for manifest in manifests {
-            let Some((api, object, _)) = self.prepared(manifest) else {
-                problems.push(format!("{}: this cluster takes no such kind from a fleet", manifest.name));
-                continue;
-            };
-            let said = match api.get_opt(&manifest.name.name).await {
-                Ok(None) => api.create(&params, &object).await.map(drop),
-                Ok(Some(live)) if !is_of_fleet(&live) => {
-                    problems.push(format!("{}: {NOT_OURS}", manifest.name));
-                    continue;
-                }
-                Ok(Some(live)) => {
-                    api.replace(&manifest.name.name, &params, &at(object, &live)).await.map(drop)
-                }
-                Err(error) => Err(error),
-            };
-            if let Err(error) = said {
-                problems.push(format!("{}: {}", manifest.name, why(&error)));
+        for few in tried.chunks(AT_ONCE) {
+            let said: Vec<_> = few.iter().map(|manifest| self.try_one(manifest)).collect();
+            for (manifest, said) in few.iter().zip(join_all(said).await) {
+                problems.extend(said.err().map(|problem| format!("{}: {problem}", manifest.name)));
             }
         }
         bound(&mut problems);
         problems
+    }
+
+    async fn try_one(&self, manifest: &Manifest) -> Result<(), String> {
+        let (api, object) = self.prepared(manifest).ok_or(NO_SUCH_KIND)?;
+        let (name, params) = (&*manifest.name.name, PostParams { dry_run: true, field_manager: None });
+        // One request, where it is there as it was seen last, or not there.
+        let said = match self.verified.get(&manifest.name) {
+            Some(known) => {
+                let mut object = object.clone();
+                (object.metadata.uid, object.metadata.resource_version) =
+                    (known.uid.clone(), known.version.clone());
+                api.replace(name, &params, &object).await
+            }
+            None => api.create(&params, &object).await,
+        };
+        match said {
+            Ok(_) => return Ok(()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => return Err(why(&error)),
+        }
+        let said = match api.get_opt(name).await.map_err(|error| why(&error))? {
+            None => api.create(&params, &object).await,
+            Some(live) if !is_of_fleet(&live) => return Err(NOT_OURS.to_owned()),
+            Some(live) => api.replace(name, &params, &at(object, &live)).await,
+        };
+        said.map(drop).map_err(|error| why(&error))
     }
 
     /// Every object with the label. A kind that the cluster does not have has none.
@@ -208,18 +263,17 @@ impl Local {
         Ok(found)
     }
 
-    /// The client for a policy, the policy as it is written, and its digest.
-    fn prepared(&self, manifest: &Manifest) -> Option<(Api<DynamicObject>, DynamicObject, String)> {
+    /// The client for a policy, and the policy as it is written.
+    fn prepared(&self, manifest: &Manifest) -> Option<(Api<DynamicObject>, DynamicObject)> {
         let version = manifest.value.get("apiVersion")?.as_str()?;
         let is_it = |[group, v, kind, _]: &[&str; 4]| {
             *kind == &*manifest.name.kind && format!("{group}/{v}") == version
         };
         let resource = resource(*KINDS.iter().find(|it| is_it(it))?);
-        let digest = String::from(manifest.digest());
         let mut value = manifest.value.clone();
         let metadata = value.get_mut("metadata")?.as_object_mut()?;
         for (field, key, text) in
-            [("labels", LABEL, "true".to_owned()), ("annotations", ANNOTATION, digest.clone())]
+            [("labels", LABEL, "true"), ("annotations", ANNOTATION, manifest.digest().as_str())]
         {
             let entry = metadata.entry(field).or_insert_with(|| json!({}));
             entry.as_object_mut()?.insert(key.to_owned(), text.into());
@@ -229,61 +283,70 @@ impl Local {
             "" => Api::all_with(self.client.clone(), &resource),
             namespace => Api::namespaced_with(self.client.clone(), namespace, &resource),
         };
-        Some((api, object, digest))
+        Some((api, object))
     }
 
-    /// The object as it is afterwards.
+    /// Has one policy be as it should.
     async fn put_one(
-        &mut self,
+        &self,
         intended: &Intended<'_>,
         manifest: &Manifest,
         before: Option<Live>,
-        drift: &mut Vec<String>,
-    ) -> Result<Value, String> {
-        let Some((api, object, digest)) = self.prepared(manifest) else {
-            return Err("this cluster takes no such kind from a fleet".to_owned());
-        };
-        let name = &*manifest.name.name;
-        let there = match before {
-            Some(Live { object, .. }) => Some(object),
-            None => api.get_opt(name).await.map_err(|error| why(&error))?,
-        };
+    ) -> Result<Put, String> {
+        let (name, digest) = (&*manifest.name.name, manifest.digest());
         let known = self.verified.get(&manifest.name);
-        let Some(live) = there else {
-            let made = api.create(&PostParams::default(), &object).await.map_err(|error| why(&error))?;
-            if known.is_some() {
-                drift.push(format!("{} was removed in the cluster; it was put back", manifest.name));
+        let before = before.map(|it| it.object);
+        let before = match before {
+            Some(object) if known.is_some_and(|known| known.is(&object, digest)) => {
+                return Ok(Put { object, verified: None, drift: None, stays: true });
             }
-            self.verified.insert(manifest.name.clone(), Verified::of(&made, digest));
-            return Ok(plain(made));
+            other => other,
+        };
+        let (api, object) = self.prepared(manifest).ok_or(NO_SUCH_KIND)?;
+        let live = match before {
+            Some(live) => live,
+            // What is not there yet costs one request.
+            None => match api.create(&PostParams::default(), &object).await {
+                Ok(made) => {
+                    let verified = Some(Verified::of(&made, digest));
+                    let was_removed =
+                        || format!("{} was removed in the cluster; it was put back", manifest.name);
+                    let drift = known.map(|_| was_removed());
+                    return Ok(Put { object: made, verified, drift, stays: false });
+                }
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    let found = api.get_opt(name).await.map_err(|error| why(&error))?;
+                    found.ok_or_else(|| status.message.clone())?
+                }
+                Err(error) => return Err(why(&error)),
+            },
         };
         // Whoever takes the label off a policy of the fleet, or removes it and makes another, does not have it to themselves by that.
         let is_claimed = known.is_some() || intended.was_in_force;
         if !is_of_fleet(&live) && !is_claimed {
             return Err(NOT_OURS.to_owned());
         }
-        let is_verified = Verified::of(&live, digest.clone());
-        if known == Some(&is_verified) {
-            return Ok(plain(live));
+        if known.is_some_and(|known| known.is(&live, digest)) {
+            return Ok(Put { object: live, verified: None, drift: None, stays: true });
         }
         // The same as before in the API server's own eyes gets no other version: its defaults are no change.
         let says = live.metadata.annotations.as_ref().and_then(|it| it.get(ANNOTATION));
-        let was_released = says == Some(&digest)
+        let was_released = says.is_some_and(|it| it == digest.as_str())
             || intended.was_in_force
-            || known.is_some_and(|known| known.digest == digest);
+            || known.is_some_and(|known| known.digest == *digest);
         let only_tells = was_released && intended.drift == Drift::Report;
         let params = PostParams { dry_run: only_tells, field_manager: None };
         let put = api.replace(name, &params, &at(object, &live)).await.map_err(|error| why(&error))?;
-        let (was, is) = (plain(live.clone()), plain(put.clone()));
-        if was_released && (said(&was) != said(&is) || !is_of_fleet(&live)) {
+        let differs = || said(&plain(live.clone())) != said(&plain(put.clone())) || !is_of_fleet(&live);
+        let drift = (was_released && differs()).then(|| {
             let done = if only_tells { "it is left as it is" } else { "it was put back" };
-            drift.push(format!("{} was changed in the cluster; {done}", manifest.name));
-        }
+            format!("{} was changed in the cluster; {done}", manifest.name)
+        });
         if only_tells {
-            return Ok(was);
+            return Ok(Put { object: live, verified: None, drift, stays: false });
         }
-        self.verified.insert(manifest.name.clone(), Verified::of(&put, digest));
-        Ok(is)
+        let verified = Some(Verified::of(&put, digest));
+        Ok(Put { object: put, verified, drift, stays: false })
     }
 
     async fn remove(&mut self, name: &ObjectName, live: &Live) -> Result<(), String> {
@@ -300,6 +363,7 @@ impl Local {
     }
 }
 
+const NO_SUCH_KIND: &str = "this cluster takes no such kind from a fleet";
 const NOT_OURS: &str =
     "it is there, and not of the fleet; delete or rename it in the cluster, or leave it out of the release";
 
@@ -344,3 +408,6 @@ fn bound(list: &mut Vec<String>) {
         list.push(format!("and {more} more"));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use crate::source::{FOLDER, Looked, REGISTRY, Source};
 use crate::{Settings, resource};
 use fleet::hub::{API_VERSION, ClusterSpec, ClusterStatus, Drift, Effective, release_name};
 use fleet::rollout::{Evidence, Mode, Wanted};
-use fleet::{Beside, Envelope, Memory, Pinned, Ref, Signed, Step};
+use fleet::{Beside, Memory, Pinned, Received, Ref, Signed, Step};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -51,6 +51,8 @@ pub(crate) async fn patiently<T>(asked: impl Future<Output = kube::Result<T>>) -
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Kept {
     memory: Memory,
+    /// What is written of that.
+    written: Memory,
     enforced: Option<Ref>,
     history: Vec<Entry>,
     /// What the hub says that it had, and nobody could show that it is signed: nothing older is taken. It is not kept.
@@ -108,7 +110,7 @@ pub(crate) struct Spoke {
     /// The cluster's object at the hub, by its uid, and which hub that is.
     hub_id: Option<(String, String)>,
     /// What was fetched of what is wanted now, and when, so that a release crosses the network once.
-    fetched: BTreeMap<Ref, (Envelope, Instant)>,
+    fetched: BTreeMap<Ref, (Received, Instant)>,
     /// What the hub said last of local changes.
     drift: Drift,
     /// The release in force, to put back what is changed while the hub is gone.
@@ -323,29 +325,32 @@ impl Spoke {
         }
         let signed = self.fetch(wanted).await?;
         kept.memory.consider(&signed).map_err(refused)?;
-        let memory = kept.memory.clone().after(&signed);
-        kept.memory = memory;
-        self.keep(kept).await.map_err(NotTaken::Absent)?;
+        kept.memory = kept.memory.clone().after(&signed);
+        if kept.memory != kept.written {
+            self.keep(kept).await.map_err(NotTaken::Absent)?;
+            kept.written = kept.memory.clone();
+        }
         Ok(Some(signed))
     }
 
     /// A release whose signatures hold.
     async fn fetch(&mut self, wanted: &Ref) -> Result<Signed, NotTaken> {
-        let envelope = match self.fetched.get(wanted) {
-            Some((envelope, _)) => envelope.clone(),
+        let (mut received, at) = match self.fetched.remove(wanted) {
+            Some(fetched) => fetched,
             None => {
                 let envelope = self.source.envelope(wanted).await.map_err(NotTaken::Absent)?;
-                self.fetched.insert(wanted.clone(), (envelope.clone(), Instant::now()));
-                envelope
+                (Received::new(envelope), Instant::now())
             }
         };
-        let pinned = (self.settings.pinned)().map_err(NotTaken::Absent)?;
-        let opened = opened(&envelope, wanted, &pinned);
-        let is_old = |(_, at): &(Envelope, Instant)| at.elapsed() > ANEW;
-        if opened.is_err() && self.fetched.get(wanted).is_some_and(is_old) {
-            self.fetched.remove(wanted);
+        let opened = match (self.settings.pinned)() {
+            Ok(pinned) => opened(&mut received, wanted, &pinned).map_err(NotTaken::Refused),
+            Err(why) => Err(NotTaken::Absent(why)),
+        };
+        let is_useless = matches!(opened, Err(NotTaken::Refused(_))) && at.elapsed() > ANEW;
+        if !is_useless {
+            self.fetched.insert(wanted.clone(), (received, at));
         }
-        opened.map_err(NotTaken::Refused)
+        opened
     }
 
     /// Has a release judged that the cluster would take; nothing of it has any effect.
@@ -461,7 +466,7 @@ impl Spoke {
             evidence: Some(evidence),
             problems: outcome.problems,
             drift: outcome.drift,
-            effective: Effective::of(&outcome.effective),
+            effective: outcome.effective.unwrap_or_else(|| Effective::of(&[])),
             memory: kept.memory.newer(self.at_hub.clone()),
         };
         if self.knows_hub
@@ -518,8 +523,9 @@ impl Spoke {
             data.get("enforced").map(|it| serde_json::from_str(it)).transpose().map_err(unreadable)?;
         // What happened is no ground to take or refuse anything.
         let history = data.get("history").and_then(|it| serde_json::from_str(it).ok());
-        let (memory, history) = (memory.unwrap_or_default(), history.unwrap_or_default());
-        Ok(Kept { memory, enforced, history, least: None })
+        let memory: Memory = memory.unwrap_or_default();
+        let written = memory.clone();
+        Ok(Kept { memory, written, enforced, history: history.unwrap_or_default(), least: None })
     }
 
     async fn keep(&self, kept: &Kept) -> Result<(), String> {
@@ -540,9 +546,9 @@ impl Spoke {
 }
 
 /// The release that is wanted, if it is in there and its signatures hold.
-fn opened(envelope: &Envelope, wanted: &Ref, pinned: &Pinned) -> Result<Signed, String> {
+fn opened(received: &mut Received, wanted: &Ref, pinned: &Pinned) -> Result<Signed, String> {
     let name = release_name(wanted);
-    let opened = envelope.open(pinned, &Timestamp::now().to_string());
+    let opened = received.open(pinned, &Timestamp::now().to_string());
     let signed = opened.map_err(|error| format!("{name}: {error}"))?;
     let found = signed.release().reference();
     if found != *wanted {

@@ -6,9 +6,10 @@
 
 use super::{Closure, Draft, provider, reason};
 use crate::convert::{Context, object_name, protocol, source};
+use crate::world::{NAME_LABEL, imported_label, service_of};
 use crds::{
     Catalog, Code, Diagnostic, EgressPeer, EgressPort, EgressReach, EgressRule, Elsewhere, Located, Position,
-    ProviderRef, Resolver, RuleAction,
+    ProviderRef, Resolver, RuleAction, ServiceImportRef,
 };
 use ipnet::IpNet;
 use policy::{
@@ -145,7 +146,7 @@ impl Drafting<'_> {
         let plain: Vec<Peer> = written
             .peers
             .iter()
-            .flat_map(|peer| self.plain(&field, &peer.position, &peer.value, action))
+            .flat_map(|peer| self.plain(&field, &peer.position, &peer.value, (action, is_limited)))
             .collect();
         if !plain.is_empty() {
             add(self, field.clone(), &written.position, plain, ports.clone());
@@ -187,16 +188,34 @@ impl Drafting<'_> {
     }
 
     /// A peer that is no provider.
-    fn plain(&mut self, field: &str, at: &Position, written: &EgressPeer, action: Action) -> Vec<Peer> {
+    fn plain(
+        &mut self,
+        field: &str,
+        at: &Position,
+        written: &EgressPeer,
+        (action, is_limited): (Action, bool),
+    ) -> Vec<Peer> {
         match written {
             EgressPeer::Domains(domains) => {
                 let patterns = self.patterns(field, at, domains);
                 patterns.iter().for_each(|pattern| self.hint_at_more_labels(field, at, pattern));
-                vec![Peer::Names(patterns)]
+                let mut peers = vec![Peer::Names(patterns)];
+                // A service's own address is translated before rules see it, so that its name alone would open nothing. What is sent to a
+                // pod nobody looks into.
+                if action == Action::Accept && !is_limited {
+                    let services = domains.iter().filter_map(|it| service_of(it));
+                    services.for_each(|(namespace, name)| peers.extend(self.endpoints(namespace, name)));
+                }
+                peers
             }
             EgressPeer::Networks(blocks) => blocks.iter().map(network).collect(),
             EgressPeer::Provider(_) => Vec::new(),
             EgressPeer::Clusters(written) => self.elsewhere(written, action),
+            EgressPeer::ServiceImport(ServiceImportRef { namespace, name }) => {
+                let found = self.endpoints(namespace, name);
+                // One that means nobody is odd, and told as such.
+                if found.is_empty() { vec![self.endpoints_elsewhere(namespace, name)] } else { found }
+            }
         }
     }
 
@@ -228,6 +247,34 @@ impl Drafting<'_> {
         }
         peers.push(Peer::Pods { namespaces: NamespaceScope::Elsewhere(namespaces), pods });
         peers
+    }
+
+    /// Pods behind a service of all clusters, of this one and of others, whichever has any.
+    fn endpoints(&mut self, namespace: &str, name: &str) -> Vec<Peer> {
+        let service: (Arc<str>, Arc<str>) = (namespace.into(), name.into());
+        let mut peers = Vec::new();
+        if self.context.imported_here.contains(&service) {
+            let namespaces = NamespaceScope::Own(self.context.interner.text(namespace));
+            peers.push(Peer::Pods { namespaces, pods: self.endpoint_of(name) });
+        }
+        if self.context.imported_elsewhere.contains(&service) {
+            peers.push(self.endpoints_elsewhere(namespace, name));
+        }
+        peers
+    }
+
+    fn endpoints_elsewhere(&mut self, namespace: &str, name: &str) -> Peer {
+        let interner = &mut self.context.interner;
+        let named = Requirement::In(interner.text(NAME_LABEL), vec![interner.text(namespace)]);
+        let of_cluster = Requirement::Exists(interner.text(CLUSTER_LABEL));
+        let namespaces = NamespaceScope::Elsewhere(interner.selector([named, of_cluster]));
+        Peer::Pods { namespaces, pods: self.endpoint_of(name) }
+    }
+
+    fn endpoint_of(&mut self, service: &str) -> Selector {
+        let interner = &mut self.context.interner;
+        let label = Requirement::Exists(interner.text(&imported_label(service)));
+        interner.selector([label])
     }
 
     fn patterns(&mut self, field: &str, at: &Position, domains: &[Arc<str>]) -> Vec<DomainPattern> {

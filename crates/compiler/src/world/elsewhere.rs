@@ -7,13 +7,14 @@
 //! named.
 //! Does not: know how long a cluster was silent; whoever does says so in the slice.
 
-use super::{NAME_LABEL, Sorted};
+use super::{Imports, NAME_LABEL, Sorted};
 use crate::convert::Context;
 use crds::{Code, Diagnostic, IdentitySlice, ObjectName, Position};
 use ipnet::IpNet;
 use policy::intern::Interner;
 use policy::{CLUSTER_LABEL, Labels, Namespace, Pod, Selector, WorkloadRef, World, namespace_elsewhere};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -108,7 +109,7 @@ enum Fate {
 }
 
 /// Adds pods of other clusters to the world. What is claimed and not believed is kept by the context.
-pub(super) fn add(context: &mut Context, sorted: &Sorted<'_>, world: &mut World) {
+pub(super) fn add(context: &mut Context, sorted: &Sorted<'_>, imports: &Imports<'_>, world: &mut World) {
     let consented: Vec<&WrittenSlice> =
         sorted.slices.iter().copied().filter(|slice| is_imported(context, world, slice)).collect();
     // Who says what is left out says nothing of the namespace's labels.
@@ -121,9 +122,13 @@ pub(super) fn add(context: &mut Context, sorted: &Sorted<'_>, world: &mut World)
     let mut claims = claims(&consented);
     refuse_own(context, sorted, world, &mut claims);
     doubt_contested(context, &mut claims);
-    for Claim { pod, fate, .. } in claims {
+    for Claim { slice, pod, fate } in claims {
         match fate {
-            Fate::Believed => world.pods.push(Arc::clone(pod)),
+            Fate::Believed => {
+                let mut pod = Arc::clone(pod);
+                imports.mark_elsewhere(context, &slice.namespace, &mut pod);
+                world.pods.push(pod);
+            }
             Fate::Doubted => {
                 let labels = namespaces.get(&pod.namespace).map(|namespace| namespace.labels.clone());
                 let namespace = labels.unwrap_or_default();
@@ -216,38 +221,73 @@ fn claims<'s>(slices: &[&'s WrittenSlice]) -> Vec<Claim<'s>> {
     claims
 }
 
+/// Whose an address is, that is no pod's of another cluster. It is put into words only where one claims it.
+#[derive(Clone, Copy)]
+enum Holder<'w> {
+    Node(&'w str),
+    Pod(&'w Pod),
+    Network(IpNet, &'w str),
+    Cloud(&'w str),
+}
+
+impl fmt::Display for Holder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => write!(f, "node {node}"),
+            Self::Pod(pod) => write!(f, "pod {pod}"),
+            Self::Network(network, node) => write!(f, "the pods' network {network} of node {node}"),
+            Self::Cloud(providers) => write!(f, "the metadata service of {providers}"),
+        }
+    }
+}
+
+/// Pods' networks of nodes: an address is looked for once for each length of a prefix, however many nodes there are.
+struct Networks<'o> {
+    by_network: HashMap<IpNet, &'o str>,
+    lengths: BTreeSet<u8>,
+}
+
+impl<'o> Networks<'o> {
+    fn of(nodes: &[&'o crds::Node]) -> Self {
+        let mut found = Self { by_network: HashMap::new(), lengths: BTreeSet::new() };
+        for node in nodes {
+            for network in &node.pod_networks {
+                found.by_network.entry(network.trunc()).or_insert(&node.meta.name);
+                found.lengths.insert(network.prefix_len());
+            }
+        }
+        found
+    }
+
+    fn holding(&self, address: IpAddr) -> Option<Holder<'o>> {
+        self.lengths.iter().find_map(|length| {
+            let network = IpNet::new(address, *length).ok()?.trunc();
+            self.by_network.get(&network).map(|node| Holder::Network(network, node))
+        })
+    }
+}
+
 /// What is this cluster's, or its cloud's, is nobody's elsewhere.
 fn refuse_own(context: &mut Context, sorted: &Sorted<'_>, world: &World, claims: &mut [Claim<'_>]) {
-    let mut own: HashMap<IpAddr, String> = HashMap::new();
+    let mut own: HashMap<IpAddr, Holder<'_>> = HashMap::new();
     for node in world.nodes.values() {
-        own.extend(node.addresses.iter().map(|address| (*address, format!("node {}", node.name))));
+        own.extend(node.addresses.iter().map(|address| (*address, Holder::Node(&node.name))));
     }
     for pod in &world.pods {
-        own.extend(pod.addresses.iter().map(|address| (*address, format!("pod {pod}"))));
+        own.extend(pod.addresses.iter().map(|address| (*address, Holder::Pod(pod))));
     }
-    let networks: Vec<(IpNet, &Arc<str>)> = sorted
-        .nodes
-        .iter()
-        .flat_map(|node| node.pod_networks.iter().map(|network| (*network, &node.meta.name)))
-        .collect();
+    let networks = Networks::of(&sorted.nodes);
     let holder = |address: &IpAddr| {
-        let of_network = || {
-            let (network, node) = networks.iter().find(|(network, _)| network.contains(address))?;
-            Some(format!("the pods' network {network} of node {node}"))
-        };
-        // A rule that allows such a pod would open it.
-        let of_cloud = || {
-            let place = policy::metadata::at(*address)?;
-            Some(format!("the metadata service of {}", place.providers))
-        };
-        own.get(address).cloned().or_else(of_network).or_else(of_cloud)
+        // A rule that allows such a pod would open what is a cloud's.
+        let of_cloud = || policy::metadata::at(*address).map(|place| Holder::Cloud(place.providers));
+        own.get(address).copied().or_else(|| networks.holding(*address)).or_else(of_cloud)
     };
     let mut refused = Overlaps::default();
     for claim in claims {
         let found = claim.pod.addresses.iter().find_map(|address| Some((*address, holder(address)?)));
         if let Some((address, holder)) = found {
             claim.fate = Fate::Refused;
-            refused.add(claim, address, &holder);
+            refused.add(claim, address, &holder.to_string());
         }
     }
     refused.report(context, "this cluster's own is believed, and no rule means them");

@@ -13,6 +13,7 @@
 
 mod contained;
 pub(crate) mod elsewhere;
+mod imports;
 mod nodes;
 pub(crate) mod pods;
 mod workloads;
@@ -21,8 +22,10 @@ use crate::convert::{Context, source};
 use crate::prepare::{Form, Prepared};
 use crate::rules::Closure;
 pub(crate) use contained::contained_label;
-use crds::{Code, Diagnostic, EgressPolicyKind, Object, ObjectName, Position};
+use crds::{Code, Diagnostic, EgressPolicyKind, GatewayApi, Object, ObjectName, Position};
 use elsewhere::WrittenSlice;
+use imports::Imports;
+pub(crate) use imports::{imported_label, service_of};
 use pods::WrittenPod;
 use policy::{Direction, Namespace, NamespaceScope, ObjectRef, Pod, Requirement, Selector, Subject, World};
 use std::cmp::Ordering;
@@ -51,10 +54,12 @@ pub(crate) struct Sorted<'o> {
     pub(crate) detection: Vec<&'o crds::DetectionPolicy>,
     pub(crate) containments: Vec<&'o crds::Containment>,
     pub(crate) slices: Vec<&'o WrittenSlice>,
+    /// Endpoints of services of all clusters.
+    pub(crate) imported: Vec<&'o crds::EndpointSlice>,
 }
 
 impl<'o> Sorted<'o> {
-    /// By kind. Services and Ingresses play no part: policy sees pods after load-balancing.
+    /// By kind. Services, their own EndpointSlices and Ingresses play no part: policy sees pods after load-balancing.
     pub(crate) fn new(objects: impl IntoIterator<Item = &'o Prepared>) -> Self {
         let mut sorted = Self::default();
         for object in objects {
@@ -71,6 +76,9 @@ impl<'o> Sorted<'o> {
                     // Pods and slices have a form of their own.
                     Object::Pod(_) | Object::IdentitySlice(_) | Object::Service(_) | Object::Ingress(_) => {}
                     Object::InferencePolicy(it) => sorted.inference.push(it),
+                    Object::GatewayApi(GatewayApi::Slice(it)) if it.imported.is_some() => {
+                        sorted.imported.push(it);
+                    }
                     // They say by which way a server is asked, and nothing of connections.
                     Object::GatewayApi(_) => {}
                     Object::KeySecret(it) => sorted.keys.push(it),
@@ -143,8 +151,10 @@ pub(crate) fn world(context: &mut Context, sorted: &Sorted<'_>) -> (World, Vec<C
     closures.extend(close_marked(context, &mut placed));
     contained::mark(context, sorted, &mut placed);
     world.pods = placed.into_iter().map(|placed| placed.pod).collect();
+    let imports = Imports::new(sorted);
+    imports.mark_here(context, &mut world.pods);
     implicit_namespaces(context, sorted, &mut world);
-    elsewhere::add(context, sorted, &mut world);
+    elsewhere::add(context, sorted, &imports, &mut world);
     (world, closures)
 }
 

@@ -180,7 +180,7 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, scope: Scope, about:
     for (needs, message) in [
         ("self.action == 'Allow'", "only a rule that allows can say what may be uploaded or requested"),
         (
-            "!self.to.exists(peer, has(peer.networks) || has(peer.clusters))",
+            "!self.to.exists(peer, has(peer.networks) || has(peer.clusters) || has(peer.serviceImport))",
             "what is uploaded and requested is judged where a connection's name is known, and a network has none, nor has a pod of another cluster",
         ),
         (
@@ -199,6 +199,11 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, scope: Scope, about:
         &mut of_egress,
         &format!("!has(self.whenUnopened) || ({judges})"),
         "nothing is opened for this rule, for it looks at no requests: leave whenUnopened out",
+    );
+    rule(
+        &mut of_egress,
+        "self.action == 'Allow' || !self.to.exists(peer, has(peer.serviceImport))",
+        "only a rule that allows can name a service: its endpoints come and go",
     );
     if scope == Scope::Cluster {
         rule(
@@ -527,6 +532,11 @@ pub(super) fn patterns(about: &str) -> Value {
 }
 
 fn peer() -> Value {
+    let name = |about: &str| {
+        json!({
+            "type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "description": about,
+        })
+    };
     let with = json!({
         "type": "object", "maxProperties": 16,
         "additionalProperties": { "type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" },
@@ -534,7 +544,7 @@ fn peer() -> Value {
     });
     let purposes = json!({ "type": "string", "enum": ["api", "content", "storage", "upload"] });
     let mut peer = object(
-        "Exactly one of domains, provider, networks and clusters.",
+        "Exactly one of domains, provider, networks, clusters and serviceImport.",
         &[],
         json!({
             "domains": list(
@@ -555,11 +565,24 @@ fn peer() -> Value {
             "namespaceSelector": selector(
                 "With clusters: namespaces with these labels in their cluster; kubernetes.io/metadata.name is always among them."),
             "podSelector": selector("With clusters: pods with these labels."),
+            "serviceImport": object(
+                "Pods behind a ServiceImport: those that its EndpointSlices name in the namespace of that name, of this cluster and of \
+                 others as far as identities are exchanged. Only of a rule that allows.",
+                &["namespace", "name"],
+                json!({
+                    "namespace": name("Its namespace, which is that of the service in every cluster."),
+                    "name": name("Its name, which is that of the service in every cluster."),
+                }),
+            ),
         }),
     );
     let one_of = "(has(self.domains) ? 1 : 0) + (has(self.provider) ? 1 : 0) + (has(self.networks) ? 1 : 0) + \
-                  (has(self.clusters) ? 1 : 0) == 1";
-    rule(&mut peer, one_of, "exactly one of domains, provider, networks and clusters is needed");
+                  (has(self.clusters) ? 1 : 0) + (has(self.serviceImport) ? 1 : 0) == 1";
+    rule(
+        &mut peer,
+        one_of,
+        "exactly one of domains, provider, networks, clusters and serviceImport is needed",
+    );
     rule(
         &mut peer,
         "has(self.clusters) == has(self.namespaceSelector) && has(self.clusters) == has(self.podSelector)",

@@ -127,7 +127,10 @@ pub(super) fn check<'n>(
     d.field(rule, "to", |d, node| {
         let wildcard = |peer: &Located<EgressPeer>| match &peer.value {
             EgressPeer::Domains(domains) => domains.iter().any(|domain| domain.contains('*')),
-            EgressPeer::Provider(_) | EgressPeer::Networks(_) | EgressPeer::Clusters(_) => false,
+            EgressPeer::Provider(_)
+            | EgressPeer::Networks(_)
+            | EgressPeer::Clusters(_)
+            | EgressPeer::ServiceImport(_) => false,
         };
         let wrong = match peers {
             [_, _, ..] => Some(("a key goes to one server or provider, and this rule names several", "write a rule for each key")),

@@ -37,11 +37,12 @@ pub(super) const MEANT_OF_CLUSTER_POLICY: [(&str, &str); 6] = [
 ];
 
 /// Fields that are known of elsewhere, and what is written instead in a rule.
-pub(super) const MEANT_OF_RULE: [(&str, &str); 12] = [
+pub(super) const MEANT_OF_RULE: [(&str, &str); 13] = [
     ("domains", "write it in an entry of to: {domains: [huggingface.co]}"),
     ("provider", "write it in an entry of to: {provider: huggingface}"),
     ("networks", "write it in an entry of to: {networks: [203.0.113.0/24]}"),
     ("clusters", "write it in an entry of to, with namespaceSelector and podSelector"),
+    ("serviceImport", MEANT_OF_SERVICE),
     ("from", "a rule is about where pods connect to: write to"),
     ("peers", "write to"),
     ("verbs", "write operations: [{verbs: [download]}]"),
@@ -53,12 +54,13 @@ pub(super) const MEANT_OF_RULE: [(&str, &str); 12] = [
 ];
 
 const MEANT_OF_DOMAINS: &str = "write domains: [huggingface.co]";
+const MEANT_OF_SERVICE: &str = "write it in an entry of to: {serviceImport: {namespace: ml, name: train}}";
 const MEANT_OF_NETWORKS: &str = "write networks: [203.0.113.0/24]";
 pub(super) const MEANT_OF_PODS: &str =
     "pods of this cluster are allowed by a NetworkPolicy of networking.k8s.io/v1";
 
 /// As [`MEANT_OF_RULE`], in an entry of `to`.
-const MEANT_OF_PEER: [(&str, &str); 19] = [
+const MEANT_OF_PEER: [(&str, &str); 22] = [
     ("domain", MEANT_OF_DOMAINS),
     ("domainNames", MEANT_OF_DOMAINS),
     ("dnsNames", MEANT_OF_DOMAINS),
@@ -74,6 +76,9 @@ const MEANT_OF_PEER: [(&str, &str); 19] = [
     ("ipBlock", MEANT_OF_NETWORKS),
     ("ip", MEANT_OF_NETWORKS),
     ("addresses", MEANT_OF_NETWORKS),
+    ("serviceImports", MEANT_OF_SERVICE),
+    ("service", MEANT_OF_SERVICE),
+    ("services", MEANT_OF_SERVICE),
     ("pods", MEANT_OF_PODS),
     ("namespaces", MEANT_OF_PODS),
     ("providers", "write provider: huggingface, and an entry for each"),

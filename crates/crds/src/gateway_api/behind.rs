@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// Label of a slice that names its Service.
 const SERVICE: &str = "kubernetes.io/service-name";
+/// Label of a slice that names its ServiceImport (KEP-1645, "Using `EndpointSlice` objects to track endpoints").
+pub const IMPORTED_SERVICE: &str = "multicluster.kubernetes.io/service-name";
 /// Most ports of an InferencePool.
 const MOST_PORTS: usize = 8;
 
@@ -24,6 +26,8 @@ pub struct EndpointSlice {
     pub position: Position,
     /// Whose, by the label; `None` without one.
     pub service: Option<Arc<str>>,
+    /// The ServiceImport whose endpoints of one cluster these are, by [`IMPORTED_SERVICE`]; `None` without that label.
+    pub imported: Option<Arc<str>>,
     /// Ports by name, which is empty for the only port of a Service; TCP only.
     pub ports: Vec<(Arc<str>, u16)>,
     /// `endpoints`
@@ -77,6 +81,7 @@ impl EndpointSlice {
         Self {
             position: d.position(object.place),
             service: meta.labels.get(SERVICE).cloned(),
+            imported: meta.labels.get(IMPORTED_SERVICE).cloned(),
             meta,
             ports: ports.flatten().unwrap_or_default(),
             endpoints: endpoints.flatten().unwrap_or_default(),

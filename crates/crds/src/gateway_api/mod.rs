@@ -20,7 +20,7 @@ use crate::document::Node;
 use crate::meta::{ObjectMeta, short};
 
 pub use backend_tls::{BackendTlsPolicy, CaBundle};
-pub use behind::{Endpoint, EndpointSlice, InferencePool, PickerRef};
+pub use behind::{Endpoint, EndpointSlice, IMPORTED_SERVICE, InferencePool, PickerRef};
 pub use filter::{
     CorsFilter, CorsOrigin, HeaderFilter, MirrorFilter, PathModifier, RedirectFilter, RewriteFilter,
     RouteFilter, read_origin,

@@ -5,7 +5,7 @@
 use super::*;
 use fleet::hub::release_object;
 use fleet::rollout::Findings;
-use fleet::{Header, Release, SigningKey};
+use fleet::{Envelope, Header, Release, SigningKey};
 use kube::client::Body;
 use serde_json::Value;
 use std::convert::Infallible;

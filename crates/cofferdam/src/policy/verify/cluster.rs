@@ -329,6 +329,7 @@ fn wanted(set: &PolicySet, policies: &[Value]) -> Result<BTreeMap<Name, Value>> 
             | Kind::Pod
             | Kind::Secret
             | Kind::IdentitySlice
+            | Kind::ImportedSlice
             | Kind::DetectionPolicy => continue,
         };
         let mut object = policy.clone();
@@ -372,6 +373,7 @@ async fn write(client: &Client, held: &BTreeMap<Name, Value>, wanted: &BTreeMap<
         | Kind::ClusterEgressPolicy
         | Kind::DetectionPolicy
         | Kind::IdentitySlice
+        | Kind::ImportedSlice
         | Kind::Containment => !wanted.contains_key(name),
     };
     for (name, _) in held.iter().filter(|(name, held)| removed(name, held)) {
@@ -405,7 +407,8 @@ async fn write(client: &Client, held: &BTreeMap<Name, Value>, wanted: &BTreeMap<
 
 /// Removes every pod, node and policy.
 async fn clear(client: &Client) -> Result<()> {
-    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Namespace) {
+    // Slices are the API server's own where nobody imports any.
+    for kind in Kind::ALL.into_iter().filter(|kind| ![Kind::Namespace, Kind::ImportedSlice].contains(kind)) {
         let resource = kind.resource();
         let all: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
         let list = match all.list_metadata(&ListParams::default()).await {
