@@ -154,7 +154,12 @@ impl Shared {
         }
         let headers = request.headers().clone();
         let body = if is_change { body(request).await? } else { Bytes::new() };
-        match (route.handle, recognised) {
+        let handle = match (route.handle, &self.known.store) {
+            (Handle::Either { file, .. }, None) => Handle::Ledger(file),
+            (Handle::Either { store, .. }, Some(_)) => Handle::Store(store),
+            (handle, _) => handle,
+        };
+        match (handle, recognised) {
             (Handle::LogIn, _) => self.log_in(from, &body).await,
             (Handle::LogOut, _) => Ok(self.log_out(&headers)),
             (Handle::Ledger(handle), Some(Recognised { who, .. })) => {
@@ -186,9 +191,14 @@ impl Shared {
                 aside(work).await.map(reply)
             }
             // Routes that name no role are those above; without one, nobody is let in.
-            (Handle::Ledger(_) | Handle::Store(_) | Handle::Aside(_) | Handle::Stream, _) => {
-                Err(unauthorised("log in first"))
-            }
+            (
+                Handle::Ledger(_)
+                | Handle::Store(_)
+                | Handle::Either { .. }
+                | Handle::Aside(_)
+                | Handle::Stream,
+                _,
+            ) => Err(unauthorised("log in first")),
         }
     }
 

@@ -51,6 +51,11 @@ pub(crate) enum Handle {
     Ledger(fn(&Asked<'_>, &ledger::Reader) -> Result<Reply, Problem>),
     /// By what the store has that is asked instead of the file, or by the file.
     Store(fn(&Asked<'_>, &dyn ledger::BoundedStore) -> Result<Reply, Problem>),
+    /// The same, and by the file in a way of its own.
+    Either {
+        file: fn(&Asked<'_>, &ledger::Reader) -> Result<Reply, Problem>,
+        store: fn(&Asked<'_>, &dyn ledger::BoundedStore) -> Result<Reply, Problem>,
+    },
     /// By whoever runs this, on a thread that may wait.
     Aside(fn(&Asked<'_>) -> Result<Reply, Problem>),
     /// With records as they come.
@@ -118,7 +123,7 @@ const AFTER: Parameter = Parameter {
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 pub(crate) fn routes() -> Vec<Route> {
     use Answers::{Json, Other};
-    use Handle::{Aside, Ledger, Store};
+    use Handle::{Aside, Either, Ledger, Store};
     let get = |path, about, parameters, answer, handle| Route {
         method: Method::GET,
         path,
@@ -292,7 +297,7 @@ pub(crate) fn routes() -> Vec<Route> {
                 ]
             },
             Json(SchemaGenerator::subschema_for::<Graph>),
-            Ledger(graph::graph),
+            Either { file: graph::graph, store: graph::graph_of },
         ),
         get(
             "/top",
@@ -353,7 +358,7 @@ pub(crate) fn routes() -> Vec<Route> {
                 ]
             },
             Json(SchemaGenerator::subschema_for::<Series>),
-            Ledger(sums::series),
+            Store(sums::series),
         ),
         get(
             "/usage",

@@ -11,8 +11,8 @@ use crate::sample;
 use crate::served::{END, Served, serve, serve_asking, serve_from};
 use api::Elsewhere;
 use ledger::{
-    BoundedStore, EdgeFilter, EdgePage, Entry, EntryFilter, LedgerError, Measure, Reader, Store, Stored, Sum,
-    TopBy,
+    BoundedStore, EdgeFilter, EdgePage, Entry, EntryFilter, LedgerError, Measure, Pair, Point, Reader,
+    SeriesBy, Store, Stored, Sum, TopBy,
 };
 use serde_json::Value;
 use std::path::Path;
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 /// How it is called.
 const NAME: &str = "clickhouse+https://ch.example:8443/security";
 /// What the store is asked for.
-const ASKED: [&str; 9] = [
+const ASKED: [&str; 13] = [
     "/records?limit=20",
     "/records?kind=dns&verdict=deny",
     "/records?kind=ai_call&limit=3",
@@ -31,10 +31,14 @@ const ASKED: [&str; 9] = [
     "/edges?new=true&since=2026-11-26T10:30:00Z",
     "/top?by=destination",
     "/top?by=rule&measure=denied",
+    "/series?since=2026-11-26T10:30:00Z",
+    "/series?since=2026-11-26T10:30:00Z&by=destination&kind=flow&step=60",
+    "/graph?since=2026-11-26T10:30:00Z",
+    "/graph?since=2026-11-26T10:30:00Z&fold=true&new=true",
 ];
 /// And what it is not.
 const OTHERS: [&str; 5] =
-    ["/series?since=2026-11-26T11:00:00Z", "/findings", "/incidents", "/policies", "/hints"];
+    ["/usage?since=2026-11-26T11:00:00Z", "/findings", "/incidents", "/policies", "/hints"];
 
 type Asking = dyn Fn(&Reader) -> Result<(), LedgerError> + Send + Sync;
 
@@ -73,6 +77,25 @@ impl BoundedStore for Far {
 
     fn edge_page_within(&self, filter: &EdgeFilter, bytes: usize) -> Result<EdgePage, LedgerError> {
         self.with(|reader| reader.edge_page_within(filter, bytes))
+    }
+
+    fn series(
+        &self,
+        filter: &EntryFilter,
+        by: SeriesBy,
+        step: u64,
+        most: usize,
+    ) -> Result<Vec<Point>, LedgerError> {
+        self.with(|reader| reader.series(filter, by, step, most))
+    }
+
+    fn each_pair(
+        &self,
+        filter: &EntryFilter,
+        new_since: Option<u64>,
+        show: &mut dyn FnMut(Pair),
+    ) -> Result<(), LedgerError> {
+        self.with(|reader| reader.each_pair(filter, new_since, show))
     }
 
     fn missing(&self) -> Result<u64, LedgerError> {

@@ -286,7 +286,7 @@ impl Door {
         note(&format!("console and API: {link}"));
         note(&format!("the token is kept in {}, the ledger in {}", file.display(), ledger.display()));
         if let Some(store) = store {
-            note(&format!("records, edges and the largest are those of {}", store.name()));
+            note(&format!("records, edges, the largest, the map and series are those of {}", store.name()));
         }
         if let Some(audience) = audience {
             note(&format!(

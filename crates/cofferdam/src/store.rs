@@ -51,7 +51,7 @@ impl StoreArgs {
 /// What the API asks instead of the ledger's file.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ServeStoreArgs {
-    /// Answer for records, edges and the largest by this database of ClickHouse, which the ledger is exported to, instead of the ledger's
+    /// Answer for records, edges, the largest, the map and series by this database of ClickHouse, which the ledger is exported to, instead of the ledger's
     /// file: clickhouse+https://host:8443/database. All else is answered by the file
     #[arg(long, value_name = "URL", value_parser = Target::store, requires = "serve")]
     serve_store: Option<Target>,

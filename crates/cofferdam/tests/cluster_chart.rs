@@ -58,6 +58,11 @@ collector:
   ports: {collect: 19448, health: 19449, serve: 18080}
   console: {secret: console, names: [console.example.org]}
   hub: {enabled: true, secret: hub, ports: [6443]}
+  export: [clickhouse+https://ch.example:8443/security]
+  exportSecret: writer
+  exportCa: true
+  store: {url: clickhouse+https://ch.example:8443/security, secret: reader, ca: true}
+  exportPorts: [8443]
   nodeSelector: {a: b}
 rollouts: {enabled: true, replicas: 3, ports: {health: 19450}, nodeSelector: {a: b}}
 fleet:
@@ -235,6 +240,12 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
         "collector.console.names={-}",
         "collector.hub.kubeconfig=hub",
         "collector.hub.ports={0}",
+        "collector.export={ch.example}",
+        "collector.exportPorts={0}",
+        "collector.store.url=https://ch.example:8443/security",
+        "collector.store.url=clickhouse+https://ch.example:8443",
+        "collector.store.headers=x",
+        "collector.enabled=true,collector.store.url=clickhouse+https://ch/a,ledger.export={clickhouse+https://ch/a}",
         "rollouts.replicas=0",
         "fleet.enabled=true",
         "fleet.enabled=true,fleet.cluster=a,fleet.hubSecret=b",
@@ -306,6 +317,45 @@ fn chart_gives_a_separate_gateway_a_process_and_a_service_and_the_others_leave_i
         }
         assert!(lines("PodMonitor", all).contains(&&*format!("- {}", name.trim_start_matches("cofferdam-"))));
     }
+}
+
+#[test]
+fn chart_has_the_collector_ask_a_store_that_it_exports_to_and_go_nowhere_else() {
+    let Some(helm) = helm() else { return };
+    let url = "clickhouse+https://ch.example:8443/security";
+    let of = |values: &str| -> [Vec<String>; 2] {
+        let documents = rendered(&helm, &format!("collector.enabled=true,{values}"));
+        ["StatefulSet", "NetworkPolicy"].map(|kind| {
+            let is_it = |it: &&String| {
+                it.contains(&format!("\nkind: {kind}\n")) && it.contains("\n  name: cofferdam-collector\n")
+            };
+            let found = documents.iter().find(is_it).unwrap();
+            found.lines().map(|line| line.trim().to_owned()).collect()
+        })
+    };
+    let has = |lines: &[String], line: &str| lines.iter().any(|it| it == line);
+    let [set, policy] = of(&format!(
+        "collector.export={{{url}}},collector.exportSecret=writer,collector.exportPorts={{8443}},\
+         collector.store.url={url},collector.store.secret=reader,collector.store.ca=true"
+    ));
+    for line in [
+        &*format!("- \"--export={url}\""),
+        "- --export-headers=/run/secrets/cofferdam/export/headers",
+        &*format!("- \"--serve-store={url}\""),
+        "- --serve-store-headers=/run/secrets/cofferdam/store/headers",
+        "- --serve-store-ca=/run/secrets/cofferdam/store/ca.crt",
+        "- {name: store, mountPath: /run/secrets/cofferdam/store, readOnly: true}",
+        "secret: {secretName: reader}",
+        "secret: {secretName: writer}",
+    ] {
+        assert!(has(&set, line), "{line}: {set:#?}");
+    }
+    assert!(!set.iter().any(|it| it.contains("--export-ca")), "{set:#?}");
+    let dns = "- ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]";
+    assert!(has(&policy, "- {protocol: TCP, port: 8443}") && has(&policy, dns), "{policy:#?}");
+    let [set, policy] = of("collector.store.secret=reader");
+    assert!(!set.iter().any(|it| it.contains("store") || it.contains("export")), "{set:#?}");
+    assert!(!has(&policy, dns) && !policy.iter().any(|it| it.contains("port: 8443")), "{policy:#?}");
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn an_api_answers_by_the_database_that_is_named_and_by_nothing_else_where_that_i
     let api =
         said.find_map(|line| Some(line.split_once("console and API: ")?.1.trim_end_matches('/').to_owned()));
     let api = api.expect("it serves");
-    assert!(said.any(|line| line == format!("records, edges and the largest are those of {url}")));
+    assert!(said.any(|line| line == format!("records, edges, the largest, the map and series are those of {url}")));
     let ask = |command: &[&str]| {
         let output = cofferdam(folder.path(), &[command, &["--api", &api, "--token", "all.token"]].concat());
         let [out, error] =

@@ -21,7 +21,7 @@ use crate::sink::hidden;
 use crate::target::{Format, Place, Target};
 use ledger::{
     BoundedStore, Edge, EdgeFilter, EdgeMark, EdgePage, Entry, EntryFilter, LedgerError, MarkOf, Measure,
-    Store, Stored, Sum, TopBy,
+    Pair, Point, SeriesBy, Store, Stored, Sum, TopBy,
 };
 use query::Query;
 use serde::de::DeserializeOwned;
@@ -117,21 +117,30 @@ impl ClickHouse {
         bytes: usize,
         read: impl Fn(&mut Row) -> Result<T, String>,
     ) -> Result<(Vec<T>, bool), LedgerError> {
-        let (mut path, text) = (query.path(), query.text());
-        path.extend(self.limits.map(|limits| limits.settings()));
-        let patience = self.limits.map_or(WHOLE, |limits| limits.time + GRACE);
         let (mut found, mut left) = (Vec::new(), bytes);
-        let see = |line: &[u8]| -> Result<ControlFlow<()>, String> {
+        self.ask_each(doing, query, |line| {
             found.push(read(&mut Row::of(line)?)?);
             left = left.saturating_sub(line.len());
             Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        };
+        })?;
+        Ok((found, left == 0))
+    }
+
+    /// Shows the lines of an answer one by one, until it is told to stop.
+    fn ask_each(
+        &self,
+        doing: &'static str,
+        query: &Query,
+        see: impl FnMut(&[u8]) -> Result<ControlFlow<()>, String>,
+    ) -> Result<(), LedgerError> {
+        let (mut path, text) = (query.path(), query.text());
+        path.extend(self.limits.map(|limits| limits.settings()));
+        let patience = self.limits.map_or(WHOLE, |limits| limits.time + GRACE);
         let asking = self.http.ask(&path, text.as_bytes(), (ANSWER, patience), see);
         // With it ends the connection.
         let runtime = Builder::new_current_thread().enable_all().build();
         let answer = runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(asking));
-        answer.map_err(|why| self.failed(doing, why))?;
-        Ok((found, left == 0))
+        answer.map(|_| ()).map_err(|why| self.failed(doing, why))
     }
 
     fn failed(&self, doing: &'static str, mut why: String) -> LedgerError {
@@ -189,6 +198,32 @@ impl BoundedStore for ClickHouse {
         let last = found.last().map(|(_, mark)| *mark);
         let next = last.filter(|_| is_cut || found.len() == query::limit(filter.limit));
         Ok(EdgePage { edges: found.into_iter().map(|(edge, _)| edge).collect(), next })
+    }
+
+    fn series(
+        &self,
+        filter: &EntryFilter,
+        by: SeriesBy,
+        step: u64,
+        most: usize,
+    ) -> Result<Vec<Point>, LedgerError> {
+        let query = Query::series(&self.database, filter, by, step, most);
+        self.ask("counting over time", &query, |row| {
+            Ok(Point { step: row.number()?, of: row.text()?, count: row.number()? })
+        })
+    }
+
+    fn each_pair(
+        &self,
+        filter: &EntryFilter,
+        new_since: Option<u64>,
+        show: &mut dyn FnMut(Pair),
+    ) -> Result<(), LedgerError> {
+        let query = Query::pairs(&self.database, filter, new_since);
+        self.ask_each("looking for pairs", &query, |line| {
+            show(pair(&mut Row::of(line)?)?);
+            Ok(ControlFlow::Continue(()))
+        })
     }
 
     fn missing(&self) -> Result<u64, LedgerError> {
@@ -265,6 +300,22 @@ fn edge(row: &mut Row) -> Result<Edge, String> {
         sent: row.number()?,
         received: row.number()?,
         rule: row.text()?,
+    })
+}
+
+fn pair(row: &mut Row) -> Result<Pair, String> {
+    Ok(Pair {
+        source: row.text()?,
+        destination: row.text()?,
+        port: row.number()?,
+        protocol: row.number()?,
+        allowed: row.number()?,
+        denied: row.number()?,
+        sent: row.number()?,
+        received: row.number()?,
+        first: row.number()?,
+        last: row.number()?,
+        ever_first: row.number()?,
     })
 }
 

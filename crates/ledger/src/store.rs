@@ -1,10 +1,11 @@
 //! Questions that are asked of the ledger's file, or of another store that its entries were sent to.
 //!
 //! Guarantees: of the same entries, every store gives the same answers, but where it says otherwise. Does not: have what only the
-//! file can answer, which is the chain of hashes ([`Reader::verify`]) and what incidents and sums over time are made of.
+//! file can answer, which is the chain of hashes ([`Reader::verify`]) and what incidents are made of.
 
 use crate::error::LedgerError;
 use crate::query::{Edge, EdgeFilter, EdgePage, EntryFilter, Measure, Reader, Stored, Sum, TopBy};
+use crate::sums::{Pair, Point, SeriesBy};
 
 /// A store that can be asked what was recorded. Waits for the answer.
 pub trait Store {
@@ -51,6 +52,29 @@ pub trait BoundedStore: Store {
     /// As [`Store::edge_page`].
     fn edge_page_within(&self, filter: &EdgeFilter, bytes: usize) -> Result<EdgePage, LedgerError>;
 
+    /// [`Reader::series`], in the order of steps. Of words that are as frequent as each other, which are told apart is the store's own.
+    ///
+    /// # Errors
+    /// As [`Store::entries`].
+    fn series(
+        &self,
+        filter: &EntryFilter,
+        by: SeriesBy,
+        step: u64,
+        most: usize,
+    ) -> Result<Vec<Point>, LedgerError>;
+
+    /// [`Reader::each_pair`].
+    ///
+    /// # Errors
+    /// As [`Store::entries`]; what was shown until then is not all.
+    fn each_pair(
+        &self,
+        filter: &EntryFilter,
+        new_since: Option<u64>,
+        show: &mut dyn FnMut(Pair),
+    ) -> Result<(), LedgerError>;
+
     /// How many entries are known not to be in it.
     ///
     /// # Errors
@@ -79,6 +103,25 @@ impl BoundedStore for Reader {
 
     fn edge_page_within(&self, filter: &EdgeFilter, bytes: usize) -> Result<EdgePage, LedgerError> {
         Self::edge_page_within(self, filter, bytes)
+    }
+
+    fn series(
+        &self,
+        filter: &EntryFilter,
+        by: SeriesBy,
+        step: u64,
+        most: usize,
+    ) -> Result<Vec<Point>, LedgerError> {
+        Self::series(self, filter, by, step, most)
+    }
+
+    fn each_pair(
+        &self,
+        filter: &EntryFilter,
+        new_since: Option<u64>,
+        show: &mut dyn FnMut(Pair),
+    ) -> Result<(), LedgerError> {
+        Self::each_pair(self, filter, new_since, show)
     }
 
     fn missing(&self) -> Result<u64, LedgerError> {

@@ -46,7 +46,9 @@ pub enum Field {
 }
 
 impl Field {
-    fn column(self) -> &'static str {
+    /// The name of the column.
+    #[must_use]
+    pub fn column(self) -> &'static str {
         match self {
             Self::Source => "source",
             Self::Destination => "destination",
@@ -604,8 +606,8 @@ fn findings(conditions: &str) -> String {
     )
 }
 
-/// What [`summed`] says at most.
-const MOST_SUM: u64 = 9_000_000_000_000_000_000;
+/// As much as a sum is said to be.
+pub const MOST_SUM: u64 = 9_000_000_000_000_000_000;
 
 /// A sum that is a whole number, and that no entries make fail: SQLite ends a query whose sum has more than 63 bits, and what nodes
 /// say that they counted is not known to be true. Exact up to 2^53.

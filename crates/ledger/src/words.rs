@@ -1,6 +1,6 @@
-//! Texts as numbers.
+//! Texts as numbers, and numbers as texts.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Statement};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -37,5 +37,28 @@ impl Words {
     /// Forgets all: the numbers given last may not have come into the file, or were taken out of it.
     pub(crate) fn forget(&mut self) {
         self.known.clear();
+    }
+}
+
+/// The texts of words by their numbers, each read once.
+pub(crate) struct Texts<'a> {
+    find: Statement<'a>,
+    known: HashMap<i64, Option<String>>,
+}
+
+impl<'a> Texts<'a> {
+    pub(crate) fn of(connection: &'a Connection) -> rusqlite::Result<Self> {
+        let find = connection.prepare("SELECT text FROM words WHERE id = ?1")?;
+        Ok(Self { find, known: HashMap::new() })
+    }
+
+    /// `None`: nothing has this number, in a file that somebody changed.
+    pub(crate) fn get(&mut self, number: i64) -> rusqlite::Result<Option<String>> {
+        if let Some(known) = self.known.get(&number) {
+            return Ok(known.clone());
+        }
+        let text = self.find.query_row([number], |row| row.get::<_, String>(0)).optional()?;
+        self.known.insert(number, text.clone());
+        Ok(text)
     }
 }

@@ -528,7 +528,7 @@ export interface LedgerStatus {
   path: string;
   /** Why nothing is written at the moment. */
   problem?: string | null;
-  /** What is asked instead of the file for records, edges and the largest; left out where nothing is. */
+  /** What is asked instead of the file for records, edges, the largest, the map and series; left out where nothing is. */
   store?: string | null;
   /** Records that were written since the process began. */
   written: number;

@@ -12,7 +12,7 @@ use crate::shape::Moment;
 use crate::shape::records::{Graph, GraphEdge};
 use ledger::query::MOST;
 use ledger::write::EDGES_LOST;
-use ledger::{EntryFilter, Kind, LedgerError, Pair, Reader};
+use ledger::{BoundedStore, EntryFilter, Kind, LedgerError, Pair, Reader};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -23,26 +23,37 @@ pub(super) const PORTS: usize = 20;
 /// Pairs that are told apart where they are put together: of those beyond only the sums are told.
 const PAIRS: usize = 1 << 22;
 
-/// `GET /graph`.
+/// `GET /graph`, by the ledger's file.
 pub(crate) fn graph(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
+    let (filter, met) = wanted(asked)?;
+    if met.open.is_none() || filter.tool.is_some() {
+        return graph_of(asked, reader);
+    }
+    json(&met.together(&filter, asked.query.flag("new"), (reader, &asked.known.groups))?)
+}
+
+/// The same by any store: by pairs alone.
+pub(crate) fn graph_of(asked: &Asked<'_>, store: &dyn BoundedStore) -> Result<Reply, Problem> {
+    let (filter, mut met) = wanted(asked)?;
+    let new_since = asked.query.flag("new").then_some(met.since);
+    store.each_pair(&filter, new_since, &mut |pair| met.add(pair))?;
+    json(&met.graph())
+}
+
+/// Which entries are meant, and what becomes of them.
+fn wanted<'a>(asked: &'a Asked<'_>) -> Result<(EntryFilter, Met<'a>), Problem> {
     let query = asked.query;
     let filter = EntryFilter { kind: Some(Kind::Flow), ..asked.filter(1)? };
-    let since = filter.since.unwrap_or(0);
-    let mut met = Met {
+    let met = Met {
         providers: &asked.known.providers,
         open: query.flag("fold").then(|| query.texts("open")),
-        since,
+        since: filter.since.unwrap_or(0),
         limit: query.limit(2000).min(MOST),
         count: 0,
         pairs: Vec::new(),
         folded: None,
     };
-    let only_new = query.flag("new");
-    if met.open.is_none() || filter.tool.is_some() {
-        reader.each_pair(&filter, only_new.then_some(since), |pair| met.add(pair))?;
-        return json(&met.graph());
-    }
-    json(&met.together(&filter, only_new, (reader, &asked.known.groups))?)
+    Ok((filter, met))
 }
 
 /// Who met whom so far: at most twice as many pairs as may be answered, or all of them put together.

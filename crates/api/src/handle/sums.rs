@@ -92,7 +92,7 @@ fn fitting(span: &Span) -> u64 {
 }
 
 /// `GET /series`.
-pub(crate) fn series(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
+pub(crate) fn series(asked: &Asked<'_>, store: &dyn BoundedStore) -> Result<Reply, Problem> {
     let query = asked.query;
     let mut span = asked.span(1);
     let step =
@@ -112,7 +112,7 @@ pub(crate) fn series(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Proble
         name => SeriesBy::Field(field(name)),
     };
     let filter = EntryFilter { since: Some(span.since), until: Some(span.until), ..filter(query)? };
-    let points = reader.series(&filter, by, micros, SERIES)?;
+    let points = store.series(&filter, by, micros, SERIES)?;
     json(&Series { step, start: Moment::of(span.since), series: lines(points, steps) })
 }
 

@@ -39,7 +39,7 @@ pub struct LedgerStatus {
     /// Why nothing is written at the moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// What is asked instead of the file for records, edges and the largest; left out where nothing is.
+    /// What is asked instead of the file for records, edges, the largest, the map and series; left out where nothing is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
 }

@@ -45,7 +45,11 @@ fn print(status: &Status, out: &mut impl Write) -> Result<()> {
         writeln!(out, "  NOTHING IS WRITTEN: {}", printable(problem))?;
     }
     if let Some(store) = &ledger.store {
-        writeln!(out, "store     records, edges and the largest are those of {}", printable(store))?;
+        writeln!(
+            out,
+            "store     records, edges, the largest, the map and series are those of {}",
+            printable(store)
+        )?;
     }
     let counts = &status.counts;
     writeln!(out, "records   {}, {} of them denied connections", counts.records, counts.denied)?;

@@ -3,7 +3,11 @@
 use crate::clickhouse::{EDGES, TABLE};
 use ledger::query::MOST;
 use ledger::search::WORDS;
-use ledger::{Column, EdgeFilter, EdgeMark, EntryFilter, Kind, Match, Measure, Order, TopBy, Verdict};
+use ledger::sums::MOST_SUM;
+use ledger::write::OTHER;
+use ledger::{
+    Column, EdgeFilter, EdgeMark, EntryFilter, Kind, Match, Measure, Order, SeriesBy, TopBy, Verdict,
+};
 use std::fmt::Write as _;
 
 /// The last time that a column of the table can have (`DateTime64`), in microseconds since 1970.
@@ -110,18 +114,73 @@ impl Query {
         };
         let mut query = Self::default();
         query.meant(&EntryFilter { kind: Some(Kind::Flow), since: Some(since), ..EntryFilter::default() });
-        // As much as the ledger says at most.
-        let sum = |sum: &str| format!("toUInt64(least({sum}, toUInt128(9000000000000000000)))");
         query.text = format!(
             "SELECT {column} AS word, {} AS number_of, {} AS denials, {} AS up, {} AS down FROM {database}.{TABLE} FINAL WHERE {} \
              GROUP BY word ORDER BY {order} DESC, word LIMIT {}",
-            sum("sum(toUInt128(count))"),
-            sum("sumIf(toUInt128(count), verdict = 'deny')"),
-            sum("sum(toUInt128(bytes_sent))"),
-            sum("sum(toUInt128(bytes_received))"),
+            summed("sum(toUInt128(count))"),
+            summed("sumIf(toUInt128(count), verdict = 'deny')"),
+            summed("sum(toUInt128(bytes_sent))"),
+            summed("sum(toUInt128(bytes_received))"),
             query.conditions(),
             limit(Some(most))
         );
+        query
+    }
+
+    /// Columns: number of the step, of what, count.
+    pub(super) fn series(database: &str, filter: &EntryFilter, by: SeriesBy, step: u64, most: usize) -> Self {
+        let mut query = Self::of_entries(filter);
+        let conditions = query.conditions();
+        let count = summed("sum(toUInt128(count))");
+        let word = match by {
+            SeriesBy::Verdict => "toString(verdict)".to_owned(),
+            SeriesBy::Kind => "toString(kind)".to_owned(),
+            SeriesBy::Field(field) => format!(
+                "if({column} IN (SELECT {column} FROM {database}.{TABLE} FINAL WHERE {conditions} GROUP BY {column} \
+                 ORDER BY {count} DESC, {column} LIMIT {most}), toString({column}), '{OTHER}')",
+                column = field.column()
+            ),
+        };
+        let since = query.bind("Int64", filter.since.unwrap_or(0).min(LAST));
+        let step = query.bind("Int64", step.clamp(1, LAST));
+        query.text = format!(
+            "SELECT intDiv(toUnixTimestamp64Micro(time) - {since}, {step}) AS step, {word} AS word, {count} AS number_of \
+             FROM {database}.{TABLE} FINAL WHERE {conditions} GROUP BY step, word ORDER BY step, word"
+        );
+        query
+    }
+
+    /// Columns: source, destination, port, protocol, allowed, denied, sent, received, first and last in the time, first at all.
+    pub(super) fn pairs(database: &str, filter: &EntryFilter, new_since: Option<u64>) -> Self {
+        let mut query = Self::of_entries(filter);
+        query.conditions.push("destination != ''".to_owned());
+        let conditions = query.conditions();
+        // Of who is in no view of edges, a join says 0, or nothing where the server is set up so.
+        let ever = "ifNull(seen_ever, 0)";
+        let new = new_since.map(|since| query.bind("UInt64", since.max(1)));
+        let new = new.map_or_else(|| "1".to_owned(), |since| format!("{ever} >= {since}"));
+        query.text = format!(
+            "SELECT source, destination, port, protocol, allows, denials, up, down, seen_first, seen_last, \
+             if({ever} = 0, seen_first, {ever}) FROM (SELECT source, destination, port, protocol, {} AS allows, {} AS denials, \
+             {} AS up, {} AS down, toUInt64(toUnixTimestamp64Micro(min(time))) AS seen_first, \
+             toUInt64(toUnixTimestamp64Micro(max(time))) AS seen_last FROM {database}.{TABLE} FINAL WHERE {conditions} \
+             GROUP BY source, destination, port, protocol) AS met LEFT JOIN (SELECT source, destination, port, protocol, \
+             toUInt64(toUnixTimestamp64Micro(min(first_seen))) AS seen_ever FROM {database}.{EDGES} \
+             GROUP BY source, destination, port, protocol) AS known USING (source, destination, port, protocol) WHERE {new}",
+            summed("sumIf(toUInt128(count), verdict = 'allow')"),
+            summed("sumIf(toUInt128(count), verdict != 'allow')"),
+            summed("sum(toUInt128(bytes_sent))"),
+            summed("sum(toUInt128(bytes_received))"),
+        );
+        query
+    }
+
+    /// With the conditions of a filter, but for its order and limit, and no text yet.
+    fn of_entries(filter: &EntryFilter) -> Self {
+        let mut query = Self::default();
+        query.meant(filter);
+        query.compare("number <", "Int64", filter.before);
+        query.compare("number >", "Int64", filter.after);
         query
     }
 
@@ -235,6 +294,11 @@ impl Query {
     }
 }
 
+/// A sum of 128 bits as much as the ledger says at most.
+fn summed(sum: &str) -> String {
+    format!("toUInt64(least({sum}, toUInt128({MOST_SUM})))")
+}
+
 /// A value of a parameter is read like a field of a line with tabs between fields.
 fn escaped(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
@@ -258,6 +322,7 @@ pub(super) fn limit(asked: Option<usize>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ledger::Field;
 
     #[test]
     fn what_is_asked_for_is_in_no_query_but_bound() {
@@ -275,7 +340,12 @@ mod tests {
             ..EntryFilter::default()
         };
         let edges = EdgeFilter { texts, destination: Some(hostile.into()), ..EdgeFilter::default() };
-        for query in [Query::entries("security", &entries), Query::edges("security", &edges)] {
+        for query in [
+            Query::entries("security", &entries),
+            Query::edges("security", &edges),
+            Query::series("security", &entries, SeriesBy::Field(Field::Rule), 7, 9),
+            Query::pairs("security", &entries, Some(7)),
+        ] {
             assert!(!query.text().contains("DROP"), "{}", query.text());
             assert!(query.bound.len() >= 20);
             let path = query.path();

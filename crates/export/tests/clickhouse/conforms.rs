@@ -2,20 +2,21 @@
 
 use super::super::stub::{Collector, answer};
 use super::super::{START, World};
+use super::sums::{same_pairs, same_series, same_sums};
 use super::{HOSTILE, engine, send};
 use export::{ClickHouse, Limits, Settings, Target, once};
 use ledger::{
-    BoundedStore, Column, Edge, EdgeFilter, Entry, EntryFilter, Kind, Match, Measure, Order, Reader, Store,
-    Stored, TopBy, Verdict,
+    BoundedStore, Column, Edge, EdgeFilter, Entry, EntryFilter, Kind, Match, Measure, Order, Reader,
+    SeriesBy, Store, Stored, TopBy, Verdict,
 };
 use std::cmp::Reverse;
 use std::net::TcpListener;
 use std::time::Duration;
 
-const SECOND: u64 = 1_000_000;
+pub(super) const SECOND: u64 = 1_000_000;
 const START_SECONDS: u64 = START / SECOND;
 /// How long connections are summed up in one entry.
-const WINDOW: u64 = 15 * SECOND;
+pub(super) const WINDOW: u64 = 15 * SECOND;
 /// Names that would end, or begin, something else than a text.
 const NAMES: [&str; 8] = [
     HOSTILE,
@@ -71,7 +72,7 @@ fn text(column: Column, wanted: Match) -> EntryFilter {
 }
 
 /// Questions of which some entries are meant.
-fn some() -> Vec<EntryFilter> {
+pub(super) fn some() -> Vec<EntryFilter> {
     let (has, begins) = (|it: &str| Match::Has(it.to_owned()), |it: &str| Match::Begins(it.to_owned()));
     let tool = |wanted: &str| EntryFilter { tool: Some(Match::wanted(wanted)), ..EntryFilter::default() };
     let mut all = vec![
@@ -134,7 +135,7 @@ fn some() -> Vec<EntryFilter> {
 }
 
 /// Questions of which no entry is meant.
-fn none() -> Vec<EntryFilter> {
+pub(super) fn none() -> Vec<EntryFilter> {
     let has = |it: &str| Match::Has(it.to_owned());
     vec![
         text(Column::Source, Match::Is("nobody".into())),
@@ -289,22 +290,6 @@ fn same_edges(ledger: &Reader, other: &dyn BoundedStore, grown: u64) {
     }
 }
 
-fn same_sums(ledger: &Reader, other: &dyn Store) {
-    for by in [TopBy::Source, TopBy::Destination, TopBy::Rule] {
-        for measure in [Measure::Bytes, Measure::Count, Measure::Denied] {
-            for (since, most) in [(0, 100), (0, 2), (START + 100 * WINDOW, 5), (0, usize::MAX)] {
-                let found = Store::top(ledger, by, measure, since, most).unwrap();
-                assert_eq!(
-                    other.top(by, measure, since, most).unwrap(),
-                    found,
-                    "{by:?} {measure:?} {since} {most}"
-                );
-                assert!(found.len() > 1);
-            }
-        }
-    }
-}
-
 #[test]
 fn clickhouse_gives_the_answers_of_the_ledger_whose_entries_it_has() {
     let mut world = World::new();
@@ -342,11 +327,15 @@ fn clickhouse_gives_the_answers_of_the_ledger_whose_entries_it_has() {
     same_entries(&ledger, &clickhouse);
     same_edges(&ledger, &clickhouse, grown);
     same_sums(&ledger, &clickhouse);
+    same_series(&ledger, &clickhouse);
+    same_pairs(&ledger, &clickhouse);
     same_entries(&ledger, &unlimited);
     // In other batches: rows that are there twice.
     once(&ledger, 150, &target, &Settings::default()).unwrap();
     same_entries(&ledger, &clickhouse);
     same_sums(&ledger, &clickhouse);
+    same_series(&ledger, &clickhouse);
+    same_pairs(&ledger, &clickhouse);
 
     let other = World::with(3);
     send(&other, &url, &Settings::default(), 3);
@@ -383,7 +372,9 @@ fn a_question_that_takes_more_than_it_may_is_an_error_and_never_a_shorter_answer
     let little = of(Limits { memory: 1000, ..Limits::default() });
     let edges = little.edge_page_within(&EdgeFilter::default(), usize::MAX).map(|_| ());
     let top = little.top(TopBy::Source, Measure::Bytes, 0, 10).map(|_| ());
-    for refused in [little.entries(&all).map(|_| ()), edges, top] {
+    let series = little.series(&all, SeriesBy::Kind, SECOND, 10).map(|_| ());
+    let pairs = little.each_pair(&all, None, &mut |pair| panic!("{pair:?}"));
+    for refused in [little.entries(&all).map(|_| ()), edges, top, series, pairs] {
         let error = refused.unwrap_err().to_string();
         assert!(error.contains("Code: 241.") && error.contains("emory limit"), "{error}");
     }

@@ -3,6 +3,7 @@
 //! there is in `conforms.rs`.
 
 mod conforms;
+mod sums;
 
 use super::{World, denial, wait};
 use export::{ClickHouse, Limits, Settings, clickhouse_ddl};

@@ -1,0 +1,95 @@
+//! The part of the suite that asks for sums: the largest, counts over time, who met whom.
+
+use super::super::START;
+use super::conforms::{SECOND, WINDOW, none, some};
+use ledger::{BoundedStore, EntryFilter, Field, Measure, Pair, Point, Reader, SeriesBy, Store, TopBy};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+const FIELDS: [Field; 5] = [Field::Source, Field::Destination, Field::Rule, Field::Reason, Field::Node];
+
+/// What a store counts in these steps, in one order.
+fn counted(
+    store: &dyn BoundedStore,
+    filter: &EntryFilter,
+    by: SeriesBy,
+    step: u64,
+    most: usize,
+) -> Vec<Point> {
+    let mut points = store.series(filter, by, step, most).unwrap();
+    assert!(points.is_sorted_by_key(|point| point.step));
+    points.sort_by(|one, other| (one.step, &one.of).cmp(&(other.step, &other.of)));
+    points
+}
+
+/// Of how many words the most frequent can be told apart without any that is left out being as frequent.
+fn tellable(points: &[Point]) -> Vec<usize> {
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    points.iter().for_each(|point| *sums.entry(&point.of).or_default() += point.count);
+    let mut sums: Vec<u64> = sums.into_values().collect();
+    sums.sort_unstable_by_key(|sum| Reverse(*sum));
+    (1..sums.len()).filter(|most| sums[most - 1] > sums[*most]).collect()
+}
+
+pub(super) fn same_series(ledger: &Reader, other: &dyn BoundedStore) {
+    let mut told = 0;
+    for filter in some().into_iter().chain(none()).chain([EntryFilter::default()]) {
+        for by in [SeriesBy::Verdict, SeriesBy::Kind] {
+            let found = counted(ledger, &filter, by, 600 * SECOND, 10);
+            assert_eq!(counted(other, &filter, by, 600 * SECOND, 10), found, "{by:?} {filter:?}");
+        }
+        for by in FIELDS.map(SeriesBy::Field) {
+            let all = counted(ledger, &filter, by, 24 * 3600 * SECOND, 100);
+            assert_eq!(counted(other, &filter, by, 24 * 3600 * SECOND, 100), all, "{by:?} {filter:?}");
+            for most in tellable(&all) {
+                let few = counted(ledger, &filter, by, 7 * SECOND, most);
+                assert_eq!(counted(other, &filter, by, 7 * SECOND, most), few, "{by:?} {most} {filter:?}");
+                assert!(few.iter().any(|point| point.of == "(other)"), "{few:?}");
+                told += 1;
+            }
+        }
+    }
+    assert!(told > 100, "{told}");
+}
+
+/// Pairs in one order.
+fn met(store: &dyn BoundedStore, filter: &EntryFilter, new_since: Option<u64>) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    store.each_pair(filter, new_since, &mut |pair| pairs.push(pair)).unwrap();
+    let key = |it: &Pair| (it.source.clone(), it.destination.clone(), it.port, it.protocol);
+    pairs.sort_by(|one, other| key(one).cmp(&key(other)));
+    pairs
+}
+
+pub(super) fn same_pairs(ledger: &Reader, other: &dyn BoundedStore) {
+    let middle = START + 100 * WINDOW + 100;
+    let (mut all, mut new) = (0, 0);
+    for filter in some().into_iter().chain(none()).chain([EntryFilter::default()]) {
+        for new_since in [None, Some(START), Some(middle), Some(u64::MAX)] {
+            let found = met(ledger, &filter, new_since);
+            assert_eq!(met(other, &filter, new_since), found, "{new_since:?} {filter:?}");
+            match new_since {
+                None => all += found.len(),
+                Some(since) if since == middle => new += found.len(),
+                Some(_) => {}
+            }
+        }
+    }
+    assert!(new > 100 && new < all, "{new} of {all}");
+}
+
+pub(super) fn same_sums(ledger: &Reader, other: &dyn Store) {
+    for by in [TopBy::Source, TopBy::Destination, TopBy::Rule] {
+        for measure in [Measure::Bytes, Measure::Count, Measure::Denied] {
+            for (since, most) in [(0, 100), (0, 2), (START + 100 * WINDOW, 5), (0, usize::MAX)] {
+                let found = Store::top(ledger, by, measure, since, most).unwrap();
+                assert_eq!(
+                    other.top(by, measure, since, most).unwrap(),
+                    found,
+                    "{by:?} {measure:?} {since} {most}"
+                );
+                assert!(found.len() > 1);
+            }
+        }
+    }
+}
