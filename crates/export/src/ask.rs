@@ -38,8 +38,17 @@ const ANSWER: usize = 64 << 20;
 const GRACE: Duration = Duration::from_secs(2);
 /// How the server begins to say that who asks may not send settings.
 const READONLY: &str = "Code: 164";
-/// What a server that was told to give less instead of an error must not do.
-const OVERFLOWS: [&str; 6] = ["timeout", "read", "group_by", "sort", "distinct", "result"];
+/// What a server that was told to give less instead of an error must not do; of the set too that `IN` looks in, which is less then as well.
+const OVERFLOWS: [&str; 8] = [
+    "timeout_overflow_mode",
+    "read_overflow_mode",
+    "read_overflow_mode_leaf",
+    "group_by_overflow_mode",
+    "sort_overflow_mode",
+    "distinct_overflow_mode",
+    "set_overflow_mode",
+    "result_overflow_mode",
+];
 
 /// What one query may take of the server. It is sent with each, so that a server that is full or slow does not take who asks with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +69,7 @@ impl Default for Limits {
 impl Limits {
     /// As settings of a request, behind others.
     fn settings(&self) -> String {
-        let throw = OVERFLOWS.map(|what| format!("&{what}_overflow_mode=throw")).concat();
+        let throw = OVERFLOWS.map(|mode| format!("&{mode}=throw")).concat();
         let seconds = self.time.as_secs().max(1);
         format!("&max_execution_time={seconds}&max_memory_usage={}{throw}", self.memory.max(1))
     }

@@ -5,6 +5,7 @@ mod server;
 
 use super::*;
 use crate::tls::Authority;
+use crate::uploads::{Uploads, sample};
 use proptest::prelude::*;
 use purse::{StoreAddress, StoreMeans, WhenDown};
 use rustls_pki_types::pem::PemObject;
@@ -182,4 +183,21 @@ fn a_password_and_a_certificate_are_asked_for_and_given() {
         assert_eq!(problem.is_some(), expected.is_some(), "{problem:?}");
         assert!(expected.is_none_or(|expected| problem.as_ref().unwrap().contains(expected)), "{problem:?}");
     }
+}
+
+#[tokio::test]
+async fn many_connections_that_upload_at_once_get_all_that_the_store_has_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let _server = Server::start(folder.path(), &[]);
+    let uploads = Arc::<Uploads>::default();
+    let purse = Purse::start(Arc::new(means(&folder, WhenDown::Deny)), &uploads).unwrap();
+    // What is granted beyond what one needs is enough for three others.
+    let upload = sample::shared(&uploads, "{day: 6400000}", Some(purse));
+    let mut taking = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let upload = Arc::clone(&upload);
+        taking.spawn(async move { upload.take(30_000).await });
+    }
+    assert_eq!(taking.join_all().await, [Ok(()); 200]);
+    assert_eq!(upload.take(500_000).await, Err(Reason::UploadDay), "and no more than that");
 }

@@ -27,8 +27,9 @@ const COUNTS: [Count; 2] = [
 ];
 /// Most workloads and rules that are counted for.
 const MOST: usize = 65_536;
-/// How often the store is asked for the same bytes: other connections of the account may take what it granted for these.
-const ASKED: usize = 8;
+/// How often the store is asked for the same bytes while nobody gets any. Other connections of the account may take what it granted for
+/// these; then there is more to ask for, until all of it is used.
+const IN_VAIN: usize = 8;
 /// Seconds.
 const DAY: u64 = lease::Window::Day.seconds();
 
@@ -71,8 +72,8 @@ struct Entry {
 enum Short {
     /// It is used up.
     Spent(Spent),
-    /// This gateway was not granted as many.
-    Unleased,
+    /// This gateway was not granted as many, and used so many of the day's.
+    Unleased(u64),
 }
 
 /// A window that is used up.
@@ -182,13 +183,16 @@ impl Upload {
         if bytes == 0 {
             return Ok(());
         }
-        for asked in 0..=ASKED {
-            match self.taken(bytes, now(), asked > 0) {
+        let (mut last, mut in_vain) = (None, 0);
+        while in_vain <= IN_VAIN {
+            let used = match self.taken(bytes, now(), last.is_some()) {
                 Ok(()) => return Ok(()),
                 Err(Short::Spent(spent)) => return Err(self.told(spent).reason()),
-                Err(Short::Unleased) if asked > 0 && self.store_is() != StoreIs::Up => break,
-                Err(Short::Unleased) => {}
-            }
+                Err(Short::Unleased(_)) if last.is_some() && self.store_is() != StoreIs::Up => break,
+                Err(Short::Unleased(used)) => Some(used),
+            };
+            let somebody_took = last.is_some() && last != used;
+            (last, in_vain) = (used, if somebody_took { 0 } else { in_vain + 1 });
             let Some(purse) = &self.purse else { break };
             purse.draw(Arc::clone(&self.name), bytes).await;
         }
@@ -212,10 +216,11 @@ impl Upload {
             let store = self.store_is();
             if lacking(&lease.held(&used.since, store), used, bytes).is_some() {
                 let left = lacking(&lease.left_by_others(&used.since), used, bytes);
+                let [_, of_day] = used.counts;
                 // What the others hold is known for certain only from an answer.
                 return match left.filter(|_| asked && store == StoreIs::Up) {
                     Some(window) => Err(Short::Spent(entry.spend(window))),
-                    None => Err(Short::Unleased),
+                    None => Err(Short::Unleased(of_day)),
                 };
             }
         }
@@ -374,6 +379,15 @@ pub(crate) mod sample {
 
     /// The account of a workload under a rule of these limits an hour and a day.
     pub(crate) fn upload(uploads: &Arc<Uploads>, limits: &str) -> Arc<Upload> {
+        shared(uploads, limits, None)
+    }
+
+    /// The same, shared by a store.
+    pub(crate) fn shared(
+        uploads: &Arc<Uploads>,
+        limits: &str,
+        purse: Option<Arc<Purse<Uploads>>>,
+    ) -> Arc<Upload> {
         let objects = format!(
             "apiVersion: v1\nkind: Namespace\nmetadata: {{name: team}}\n---\n\
              apiVersion: cofferdam.dev/v1alpha1\nkind: EgressPolicy\nmetadata: {{name: runners, namespace: team}}\n\
@@ -394,7 +408,7 @@ pub(crate) mod sample {
             workload: WorkloadRef { kind: "ServiceAccount".into(), name: "runner".into() },
         });
         let name = "team/ServiceAccount/runner rule".into();
-        Arc::new(Upload::new(uploads, name, &workload, rule, None).unwrap())
+        Arc::new(Upload::new(uploads, name, &workload, rule, purse).unwrap())
     }
 }
 

@@ -52,6 +52,37 @@ const MOST_NAME: usize = 64;
 const LEADS_TO_MESSAGES: [&str; 8] =
     ["messages", "contents", "input", "params", "request", "requests", "body", "generateContentRequest"];
 
+/// Members in which servers take pictures, sounds and files, in Base64.
+const BYTES: [&str; 16] = [
+    "url",
+    "image_url",
+    "audio_url",
+    "video_url",
+    "data",
+    "file_data",
+    "image",
+    "images",
+    "image_data",
+    "audio",
+    "video",
+    "bytes",
+    "blob",
+    "b64_json",
+    "image_base64",
+    "video_base64",
+];
+
+/// Members that templates of chats write for the model as they are, with all that is in them.
+const WRITTEN: [&str; 7] = [
+    "tools",
+    "functions",
+    "documents",
+    "tool_calls",
+    "function_call",
+    "functionCall",
+    "chat_template_kwargs",
+];
+
 /// Fields in which servers of models take what is said in tokens or in vectors, which only the model can read: of OpenAI's completions,
 /// vLLM, SGLang, llama.cpp and Ollama.
 const TOKENS: [&str; 7] =
@@ -89,11 +120,11 @@ pub(crate) fn ask(policy: &Guard, body: &[u8]) -> Said {
     }
     let wanted = |role: Role| is_wanted(policy, role);
     let (mut worst, mut is_partial): (Option<(Verdict, Role)>, bool) = (None, false);
-    for (text, role) in texts.found.iter().filter(|(_, role)| wanted(*role)) {
+    for Found { text, role, may_be_bytes } in texts.found.iter().filter(|found| wanted(found.role)) {
         let Some(verdict) = guard::judge(text, looked_at_as(*role)) else {
             return unread("the guard is damaged");
         };
-        is_partial |= verdict.is_partial && !is_coded(text);
+        is_partial |= verdict.is_partial && !(*may_be_bytes && is_coded(text));
         if worst.as_ref().is_none_or(|(worst, _)| verdict.score > worst.score) {
             worst = Some((verdict, *role));
         }
@@ -127,11 +158,12 @@ pub(crate) fn operator_texts(body: &[u8]) -> Option<Vec<String>> {
     }
     let mut texts = Texts::default();
     texts.read_body(&serde_json::from_slice(body).ok()?);
-    let is_operators = |(text, role): (String, Role)| (role == Role::Operator).then_some(text);
+    let is_operators = |found: Found| (found.role == Role::Operator).then_some(found.text);
     (!texts.is_over).then(|| texts.found.into_iter().filter_map(is_operators).collect())
 }
 
-/// Whether a text is bytes in base64, such as a picture or a sound: nobody reads words in it.
+/// Whether a text has the letters of bytes in Base64, such as a picture or a sound. Words have them as well, with `-` between: it says
+/// something only where a server takes bytes.
 fn is_coded(text: &str) -> bool {
     let coded = text.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")).map(|(_, rest)| rest);
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=\r\n".contains(&byte);
@@ -158,8 +190,8 @@ fn may_be_json(text: &str) -> bool {
 pub(crate) fn last_text(said: &serde_json::Value) -> Option<String> {
     let mut texts = Texts::default();
     texts.read(&Node::deserialize(said).ok()?, None);
-    let of_user = texts.found.into_iter().rev().find(|(_, role)| *role == Role::User);
-    of_user.filter(|_| !texts.is_over).map(|(text, _)| text)
+    let of_user = texts.found.into_iter().rev().find(|found| found.role == Role::User);
+    of_user.filter(|_| !texts.is_over).map(|found| found.text)
 }
 
 /// What an operator's text is looked at as, where a policy wants that: the guard itself lets all of these pass.
@@ -201,11 +233,23 @@ fn name(role: Role) -> &'static str {
     }
 }
 
+/// A text.
+#[derive(Debug)]
+struct Found {
+    text: String,
+    role: Role,
+    /// It stands where servers take pictures, sounds and files, and no template writes it for the model.
+    may_be_bytes: bool,
+}
+
 /// The texts of one body.
 #[derive(Debug, Default)]
 struct Texts {
-    found: Vec<(String, Role)>,
+    found: Vec<Found>,
     is_over: bool,
+    /// Whether the member that is read is one of [`BYTES`], and how many members around it are [written](WRITTEN).
+    of_bytes: bool,
+    written: usize,
 }
 
 impl Texts {
@@ -217,7 +261,8 @@ impl Texts {
             self.is_over = true;
             return;
         }
-        self.found.push((text.to_owned(), role));
+        let may_be_bytes = self.of_bytes && self.written == 0;
+        self.found.push(Found { text: text.to_owned(), role, may_be_bytes });
     }
 
     /// Reads a body, which is no message, whatever role it says that it has.
@@ -242,11 +287,23 @@ impl Texts {
     }
 
     fn read_members(&mut self, members: &[(String, Node)], role: Option<Role>) {
+        let says = |wanted: &str, is: fn(&Node) -> bool| {
+            members.iter().any(|(name, value)| name == wanted && is(value))
+        };
+        let is_call = says("type", |kind| kind.text() == Some("tool_use"));
+        // The text of a prompt, as servers of tensors take it.
+        let is_tensor = says("datatype", |_| true);
+        let around = self.of_bytes;
         for (name, value) in members {
             let own = within(role, of_field(name));
+            self.of_bytes = false;
             if !is_name(name) {
                 self.put(name, own.unwrap_or(Role::User));
             }
+            self.of_bytes = BYTES.contains(&name.as_str());
+            let is_written =
+                WRITTEN.contains(&name.as_str()) || is_call && name == "input" || is_tensor && name == "data";
+            self.written += usize::from(is_written);
             match value.text() {
                 Some(text) if is_setting(name, text) => {}
                 // Who makes up a role speaks in it for nobody else.
@@ -255,7 +312,9 @@ impl Texts {
                 _ if LEADS_TO_MESSAGES.contains(&name.as_str()) => self.read(value, own),
                 _ => self.read(value, own.or(Some(Role::User))),
             }
+            self.written -= usize::from(is_written);
         }
+        self.of_bytes = around;
     }
 
     /// Parts of one message a model reads as one text, wherever it is cut.
@@ -352,7 +411,7 @@ mod tests {
         let mut texts = Texts::default();
         texts.read(&Node::deserialize(&body).unwrap(), None);
         let mut found: Vec<(&str, &str)> =
-            texts.found.iter().map(|(text, role)| (text.as_str(), name(*role))).collect();
+            texts.found.iter().map(|found| (found.text.as_str(), name(found.role))).collect();
         found.sort_unstable();
         assert_eq!(
             found,
@@ -472,8 +531,46 @@ mod tests {
         let long = "lorem ipsum dolor sit amet, consectetur adipiscing elit. ".repeat(guard::LARGEST / 40);
         assert_eq!(asked(&long, ProtectionMode::Enforce), Some(Reason::Uninspected));
         assert_eq!(asked(&long, ProtectionMode::Shadow), None);
-        let picture = format!("data:image/png;base64,{}", "iVBORw0K".repeat(guard::LARGEST / 4));
-        assert_eq!(asked(&picture, ProtectionMode::Enforce), None);
+        let of = |body: serde_json::Value| {
+            ask(&policy(ProtectionMode::Enforce), body.to_string().as_bytes()).stops.map(|(reason, _)| reason)
+        };
+        let parts =
+            |part: serde_json::Value| serde_json::json!({"messages": [{"role": "user", "content": [part]}]});
+        let (picture, coded) = (
+            format!("data:image/png;base64,{}", "iVBORw0K".repeat(guard::LARGEST / 4)),
+            "iVBORw0K".repeat(guard::LARGEST / 4),
+        );
+        for body in [
+            parts(serde_json::json!({"type": "image_url", "image_url": {"url": picture}})),
+            parts(serde_json::json!({"type": "input_image", "image_url": picture})),
+            parts(
+                serde_json::json!({"type": "input_audio", "input_audio": {"data": coded, "format": "wav"}}),
+            ),
+            parts(
+                serde_json::json!({"type": "tool_result", "content": [{"type": "image", "source": {"data": coded}}]}),
+            ),
+            serde_json::json!({"messages": [{"role": "user", "content": "hi", "images": [coded]}]}),
+        ] {
+            assert_eq!(of(body), None);
+        }
+        // Words with `-` between them have the letters of Base64, and a model reads them.
+        let words = format!(
+            "{coded}-{}-{coded}",
+            ATTACK.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
+        );
+        let called = |call: serde_json::Value| serde_json::json!({"messages": [{"role": "assistant", "tool_calls": [call]}]});
+        for body in [
+            parts(serde_json::json!({"type": "text", "text": words})),
+            serde_json::json!({"messages": [{"role": "user", "content": format!("data:text/plain;base64,{words}")}]}),
+            serde_json::json!({"prompt": words}),
+            serde_json::json!({"messages": [], "tools": [{"function": {"name": "f", "parameters": {"data": words}}}]}),
+            called(serde_json::json!({"function": {"name": "f", "arguments": {"url": words}}})),
+            parts(serde_json::json!({"type": "tool_use", "name": "f", "input": {"data": words}})),
+            serde_json::json!({"inputs": [{"name": "text_input", "datatype": "BYTES", "data": [words]}]}),
+            serde_json::json!({"prompt": "hi", "data": {words: "x"}}),
+        ] {
+            assert_eq!(of(body), Some(Reason::Uninspected));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! condition that is not met has nothing of the arguments.
 
 use crate::cel::{Budget, CompileError, Expression, Type, Value, Wrong};
-use crate::operation::Glob;
+use crate::glob::Glob;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::fmt;
 use std::hash::{Hash, Hasher};

@@ -2,8 +2,8 @@
 //!
 //! Guarantees: nothing here allows or denies anything. Does not: know detectors, or the time.
 
+use crate::glob::Glob;
 use crate::labels::{Labels, Selector};
-use crate::operation::Glob;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 

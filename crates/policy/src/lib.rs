@@ -15,6 +15,7 @@ pub mod detection;
 pub mod dns;
 pub mod domain;
 pub mod explain;
+mod glob;
 pub mod inject;
 pub mod intern;
 pub mod key;
@@ -36,13 +37,14 @@ pub use contact::{Asks, Contact, HostedTools, Own, ProviderEgress, Whom};
 pub use decide::{Decision, Judgement, Step, Verdict, decide, judging_rules};
 pub use dns::{DnsRules, decide_question, decide_resolver, dns_rules};
 pub use domain::{DnsName, DomainPattern};
+pub use glob::Glob;
 pub use inject::{ACCOUNT_LABEL, Inject, SecretRef, is_for_accounts, keys_of_accounts};
 pub use key::{Key, KeyFlaw};
 pub use labels::{Labels, Requirement, Selector};
 pub use money::{Money, NANOS};
 pub use operation::{
-    AnswerFiles, Canaries, Capture, Credential, Glob, LeakAction, Leaks, Mismatch, Opaque, Operation,
-    Operations, Quota, Quotas, Requests, Verb, WhenUnopened, judge_operation,
+    AnswerFiles, Canaries, Capture, Credential, LeakAction, Leaks, Mismatch, Opaque, Operation, Operations,
+    Quota, Quotas, Requests, Verb, WhenUnopened, judge_operation,
 };
 pub use own_egress::{OwnEgress, own_egress};
 pub use reason::Reason;

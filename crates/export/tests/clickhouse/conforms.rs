@@ -382,8 +382,12 @@ fn a_question_that_takes_more_than_it_may_is_an_error_and_never_a_shorter_answer
     engine.ask("SET max_result_rows = 7, max_block_size = 2, result_overflow_mode = 'break'");
     let error = of(Limits::default()).entries(&all).unwrap_err().to_string();
     assert!(error.contains("Code: 396."), "{error}");
+    // The same of the set in which entries of a page are looked up.
+    engine.ask("SET max_result_rows = 0, max_rows_in_set = 2, set_overflow_mode = 'break'");
+    let error = of(Limits::default()).entries(&all).unwrap_err().to_string();
+    assert!(error.contains("Code: 191."), "{error}");
     // One that lets nobody set anything.
-    engine.ask("SET max_result_rows = 0");
+    engine.ask("SET max_rows_in_set = 0");
     engine.ask("SET readonly = 1");
     let error = of(Limits::default()).entries(&all).unwrap_err().to_string();
     assert!(error.contains("Code: 164.") && error.contains("readonly = 2"), "{error}");
@@ -414,6 +418,8 @@ fn limits_are_sent_with_each_question_and_nothing_is_where_there_are_none() {
         "max_execution_time=7",
         "max_memory_usage=9437184",
         "timeout_overflow_mode=throw",
+        "read_overflow_mode_leaf=throw",
+        "set_overflow_mode=throw",
         "result_overflow_mode=throw",
     ] {
         assert!(after.path.split('&').any(|part| part == setting), "{}: {setting}", after.path);

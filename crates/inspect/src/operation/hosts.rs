@@ -279,7 +279,10 @@ pub(super) fn service(host: &str) -> Option<Service> {
         return Some(Service { provider: "s3", family: Family::S3 });
     }
     let plain = plain_aws(host);
-    let found = HOSTS.iter().find(|(pattern, ..)| matches(pattern, host) || matches(pattern, &plain));
+    // All others are looked for once.
+    let other = Some(&*plain).filter(|plain| *plain != host);
+    let is = |pattern: &str| matches(pattern, host) || other.is_some_and(|other| matches(pattern, other));
+    let found = HOSTS.iter().find(|(pattern, ..)| is(pattern));
     if let Some((_, provider, family)) = found {
         return Some(Service { provider, family: *family });
     }

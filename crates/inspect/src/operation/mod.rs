@@ -50,7 +50,7 @@ pub use inject::{KeptKey, KeyForm, key_form, without_keys};
 
 use body::Body;
 use contacts::Watch;
-use policy::Operation;
+use policy::{Operation, Verb};
 use request::{Draft, Wanted};
 
 /// Bytes of a body within which it must say what it does.
@@ -145,11 +145,12 @@ impl Reader {
     fn of(head: &Head<'_>, draft: Draft, watch: Option<Watch>) -> Self {
         let Draft { operation, wanted, is_ambiguous, .. } = draft;
         let body = Body::new(wanted, watch);
-        let is_known = body.as_ref().is_none_or(Body::is_known);
-        let state = if is_known { State::Known } else { State::NeedMore };
+        let state = if body.as_ref().is_none_or(Body::is_known) { State::Known } else { State::NeedMore };
         // What is behind an upgrade is of another protocol.
         let is_upgraded = head.headers.iter().any(|(name, _)| *name == "upgrade");
-        let is_bare = matches!(head.method, "GET" | "HEAD") && !is_upgraded;
+        // Nothing contradicts what is not known anyway, such as what says itself that it has a body.
+        let is_known = operation.verb != Verb::Unknown;
+        let is_bare = matches!(head.method, "GET" | "HEAD") && !is_upgraded && is_known;
         let (seen, is_settled, is_failed) = (0, false, false);
         let mut reader = Self { operation, state, body, seen, is_settled, is_failed, is_ambiguous, is_bare };
         reader.settle();
@@ -333,6 +334,17 @@ mod tests {
             let Progress::Known(operation) = reader.progress() else { panic!("{reader:?}") };
             assert_eq!(operation.credentials.len(), 1, "{request}: {operation:?}");
         }
+    }
+
+    #[test]
+    fn what_only_reads_has_no_body_and_one_contradicts_nothing_where_it_is_not_known_what_it_does() {
+        let models = "GET https://api.openai.com/v1/models";
+        let unknown = Outcome::Known("- unknown unknown".to_owned());
+        assert_eq!(outcome(models, b"x"), Outcome::Contradicted("openai models meta".to_owned()));
+        let told = format!("{models}\ncontent-length: 1");
+        assert_eq!(outcome(&told, b"x"), Outcome::Known("openai unknown unknown".to_owned()));
+        assert_eq!(outcome("GET https://search.example/x/_search\ncontent-length: 2", b"{}"), unknown);
+        assert_eq!(outcome("GET https://x.example/whatever", b"x"), unknown);
     }
 
     #[test]

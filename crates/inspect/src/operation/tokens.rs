@@ -52,7 +52,14 @@ fn verb(action: &str) -> Verb {
         | "BatchGetSecretValue"
         | "GetRecord" => Verb::Download,
         "TransactGetItems" => Verb::Download,
-        "CreateSecret" | "UpdateSecret" | "UpdateItem" | "TransactWriteItems" => Verb::Upload,
+        // A statement of PartiQL may insert.
+        "CreateSecret"
+        | "UpdateSecret"
+        | "UpdateItem"
+        | "TransactWriteItems"
+        | "ExecuteStatement"
+        | "BatchExecuteStatement"
+        | "ExecuteTransaction" => Verb::Upload,
         _ if action.ends_with("Policy") && begins(&["Put"]) => Verb::Mutate,
         _ if begins(&["Put", "Upload", "InitiateLayerUpload", "CompleteLayerUpload", "BatchWrite"]) => {
             Verb::Upload
@@ -117,6 +124,8 @@ mod tests {
             (&at(ecr, "BatchGetRepositoryScanningConfiguration"), "{}", "aws action meta"),
             (&at("secretsmanager.eu-west-1.amazonaws.com", "CreateSecret"), "{}", "aws action upload"),
             (&at("dynamodb.eu-west-1.amazonaws.com", "UpdateItem"), "{}", "aws action upload"),
+            (&at("dynamodb.eu-west-1.amazonaws.com", "ExecuteStatement"), "{}", "aws action upload"),
+            (&at("dynamodb.eu-west-1.amazonaws.com", "BatchExecuteStatement"), "{}", "aws action upload"),
             (&at("api.ecr-public.us-east-1.amazonaws.com", "UploadLayerPart"), "{}", "aws action upload"),
             (&at("sts.amazonaws.com", "x"), "Action=AssumeRoleWithWebIdentity", "aws token authorize"),
             (&format!("POST https://{ecr}/"), "{}", "aws unknown unknown"),
