@@ -64,12 +64,14 @@ describe("an error", () => {
     vi.unstubAllGlobals();
   });
   it("says what to do, and is tried again", () => {
+    vi.stubGlobal("fetch", vi.fn(async () => new Response("{}", { status: 200 })));
     const retry = vi.fn();
     render(asking(<Problem error={new ApiError(401, "no session", "req-7")} retry={retry} />));
     expect(screen.getByText(/#token=/)).toBeTruthy();
     expect(screen.getByText(/req-7/)).toBeTruthy();
     fireEvent.click(screen.getByText("Try again"));
     expect(retry).toHaveBeenCalledOnce();
+    vi.unstubAllGlobals();
   });
   it("takes a token where nobody is logged in, sends it once, and says why it was refused", async () => {
     const fetched = vi.fn(async () => new Response('{"title":"Unauthorized","detail":"the token is not valid here"}', { status: 401 }));
