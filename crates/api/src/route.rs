@@ -42,6 +42,8 @@ pub(crate) enum Answers {
     Json(Describe),
     /// Something else of this media type.
     Other(&'static str),
+    /// A browser is led elsewhere, or told on a page why not.
+    Elsewhere,
 }
 
 /// How it is answered.
@@ -184,7 +186,7 @@ pub(crate) fn routes() -> Vec<Route> {
                 "/login",
                 "Log in by way of the identity provider: the answer leads a browser there",
                 const { &[text("page", "Page of the console to go on with, such as flows?range=1h")] },
-                Other("text/html"),
+                Answers::Elsewhere,
                 Handle::SignOn,
             )
         },
@@ -202,7 +204,7 @@ pub(crate) fn routes() -> Vec<Route> {
                         text("iss", "The issuer (RFC 9207)"),
                     ]
                 },
-                Other("text/html"),
+                Answers::Elsewhere,
                 Handle::SignedOn,
             )
         },
