@@ -2,6 +2,7 @@
 //! (RFC 7636), believes the client by its secret, and signs ID tokens. What it does wrong, a test says.
 
 #![allow(
+    dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -131,6 +132,18 @@ impl Provider {
         }
     }
 
+    pub(crate) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Its certificate, which vouches for itself.
+    pub(crate) fn pem(&self) -> String {
+        let text = BASE64.encode(&self.own);
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    }
+
     pub(crate) fn set(&self, does: Does) {
         *self.does.lock().unwrap() = does;
     }
@@ -188,6 +201,8 @@ impl Provider {
         stream.read_exact(&mut body).unwrap();
         let (status, answer) = if head.starts_with("GET /.well-known/openid-configuration ") {
             (200, self.description())
+        } else if head.starts_with("GET /keys ") {
+            (200, self.keys())
         } else if head.starts_with("POST /token ") {
             self.exchange(value("authorization"), &fields(std::str::from_utf8(&body).unwrap()))
         } else {
@@ -266,10 +281,14 @@ impl Provider {
         )
     }
 
+    fn keys(&self) -> serde_json::Value {
+        let point = BASE64URL_NOPAD.encode(self.key.public_key().as_ref());
+        json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": point, "kid": "k" }] })
+    }
+
     /// Who verifies its tokens, as the program does.
     fn tokens(&self) -> Verified {
-        let point = BASE64URL_NOPAD.encode(self.key.public_key().as_ref());
-        let keys = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": point, "kid": "k" }] });
+        let keys = self.keys();
         let position = || Position { file: "test".into(), line: 1, column: 1 };
         let issuer = JwtIssuer {
             name: "oidc".into(),
