@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { mock, TOKEN } from "./mock.mjs";
+import { mock, provider, TOKEN } from "./mock.mjs";
 import { accessible, launch, PHONE, settled, shot, visit as visitAs } from "./visitor.mjs";
 
 let browser;
@@ -197,6 +197,29 @@ test("the server goes and comes back; a session ends in the middle of it", async
   await page.getByText(/the token is not the one/).waitFor();
   assert.ok(!page.url().includes("wrong"), "a token stays in no address");
   await close();
+  server.close();
+});
+
+test("somebody logs in by way of an identity provider at another site, goes on where they were, and logs out", async () => {
+  const server = await mock();
+  const at = await provider(server);
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(`${server.url}flows?range=6h&q=a+b`);
+  const link = page.getByRole("link", { name: "Log in with localhost" });
+  await link.waitFor();
+  await shot(page, "log-in");
+  await accessible(page, "log-in");
+  await link.click();
+  await page.getByRole("link", { name: "Consent" }).click();
+  await page.waitForSelector("footer span");
+  assert.equal(page.url(), `${server.url}flows?range=6h&q=a+b`);
+  await page.getByText("local:0").first().waitFor();
+  await page.getByRole("button", { name: "Log out" }).click();
+  await page.getByText("You are not logged in").waitFor();
+  assert.equal((await context.cookies()).filter((it) => it.name === "cofferdam_session").length, 0);
+  await context.close();
+  at.close();
   server.close();
 });
 

@@ -192,6 +192,26 @@ export function mock({ large = false, prefix = "", rate = 4, future = false, emp
       response.setHeader("set-cookie", `cofferdam_session=${session}; HttpOnly; SameSite=Strict; Path=/`);
       return json(response, { name: "local:0", role: "operator" });
     }
+    if (path === "session" && request.method === "DELETE") {
+      if (request.headers["x-cofferdam-csrf"] !== "1") return problem(response, 403, "refused", "the header x-cofferdam-csrf is missing");
+      sessions.delete(cookie);
+      response.setHeader("set-cookie", "cofferdam_session=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0");
+      return json(response, {});
+    }
+    if (path === "login/provider") return json(response, { provider: state.provider ? "localhost" : null });
+    if (path === "login" && state.provider) {
+      const attempt = `${randomUUID()}.${encodeURIComponent(query.get("page") ?? "")}`;
+      response.writeHead(302, { location: `${state.provider}authorize?state=${attempt.split(".")[0]}`, "set-cookie": `cofferdam_login=${attempt}; HttpOnly; SameSite=Lax; Path=/` });
+      return response.end();
+    }
+    if (path === "login/callback") {
+      const [, begun, page] = /cofferdam_login=([^.;]+)\.([^;]*)/.exec(request.headers.cookie ?? "") ?? [];
+      if (!begun || begun !== query.get("state")) return problem(response, 400, "refused", "this log-in did not begin in this browser");
+      const session = randomUUID();
+      sessions.add(session);
+      response.writeHead(302, { location: `../../../${decodeURIComponent(page)}`, "set-cookie": `cofferdam_session=${session}; HttpOnly; SameSite=Strict; Path=/` });
+      return response.end();
+    }
     if (state.hangs) return;
     if (!sessions.has(cookie)) return problem(response, 401, "not logged in", "no session");
     if (request.method === "POST") {
@@ -263,6 +283,19 @@ export function mock({ large = false, prefix = "", rate = 4, future = false, emp
       resolve({ url: `http://127.0.0.1:${port}${prefix}/`, state, all, found, cases, drop, add, close: () => (server.closeAllConnections(), server.close()) });
     });
   });
+}
+
+/** An identity provider at another site (`localhost` is not the site of 127.0.0.1): a page on which somebody consents. */
+export async function provider(server) {
+  const it = createServer((request, response) => {
+    const state = new URL(request.url, "http://localhost").searchParams.get("state");
+    response.writeHead(200, { "content-type": "text/html" });
+    response.end(`<!doctype html><title>Provider</title><a href="${server.url}api/v1/login/callback?code=c&state=${state}">Consent</a>`);
+  });
+  it.unref();
+  await new Promise((resolve) => it.listen(0, "127.0.0.1", resolve));
+  server.state.provider = `http://localhost:${it.address().port}/`;
+  return { close: () => (it.closeAllConnections(), it.close()) };
 }
 
 if (process.argv[1] === new URL(import.meta.url).pathname) {

@@ -1,6 +1,6 @@
-import { Component, lazy, Suspense, useEffect, type ReactNode } from "react";
+import { Component, lazy, Suspense, useEffect, useState, type ReactNode } from "react";
 import { useQuery } from "@tanstack/react-query";
-import { get } from "./lib/api";
+import { get, leave } from "./lib/api";
 import { count, moment, ZONE } from "./lib/format";
 import { useRoute, type PageName } from "./lib/route";
 import { useStatus } from "./lib/status";
@@ -166,6 +166,7 @@ export function App({ refused }: { refused: unknown }) {
   const theme = useTheme();
   const status = useStatus();
   const me = useQuery({ queryKey: ["me"], queryFn: ({ signal }) => get<Me>("me", {}, signal), staleTime: 60_000 });
+  const [notLeft, setNotLeft] = useState<unknown>();
   useKeys();
   const title = page === "incident" ? "Incident" : (TITLES.get(page) ?? "");
   useEffect(() => {
@@ -188,9 +189,16 @@ export function App({ refused }: { refused: unknown }) {
             <Name text={me.data.name} />
           </span>
         )}
+        {me.data && (
+          // Loaded anew, the page has nothing left of what only somebody who is logged in may see.
+          <button type="button" className="quiet" onClick={() => void leave().then(() => window.location.reload(), setNotLeft)}>
+            Log out
+          </button>
+        )}
       </header>
       <main id="content" tabIndex={-1} className={`page-${page}`}>
         <h1 className={page === "incident" ? "hidden" : undefined}>{title}</h1>
+        {notLeft !== undefined && <Problem error={notLeft} />}
         {refused !== undefined ? <Problem error={refused} /> : me.error ? <Problem error={me.error} retry={() => void me.refetch()} /> : null}
         {!me.error && (
           <Fence page={page}>

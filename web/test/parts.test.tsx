@@ -64,12 +64,14 @@ describe("an error", () => {
     vi.unstubAllGlobals();
   });
   it("says what to do, and is tried again", () => {
+    vi.stubGlobal("fetch", vi.fn(async () => new Response("{}", { status: 200 })));
     const retry = vi.fn();
     render(asking(<Problem error={new ApiError(401, "no session", "req-7")} retry={retry} />));
     expect(screen.getByText(/#token=/)).toBeTruthy();
     expect(screen.getByText(/req-7/)).toBeTruthy();
     fireEvent.click(screen.getByText("Try again"));
     expect(retry).toHaveBeenCalledOnce();
+    vi.unstubAllGlobals();
   });
   it("takes a token where nobody is logged in, sends it once, and says why it was refused", async () => {
     const fetched = vi.fn(async () => new Response('{"title":"Unauthorized","detail":"the token is not valid here"}', { status: 401 }));
@@ -80,9 +82,27 @@ describe("an error", () => {
     fireEvent.click(screen.getByText("Log in"));
     fireEvent.click(screen.getByText("Log in"));
     expect(await screen.findByText(/the token is not valid here/)).toBeTruthy();
-    expect(fetched).toHaveBeenCalledOnce();
-    const [address, request] = fetched.mock.calls[0] as unknown as [string, RequestInit];
+    const sent = (fetched.mock.calls as unknown as [string, RequestInit][]).filter(([address]) => address === "api/v1/session");
+    expect(sent.length).toBe(1);
+    const [address, request] = sent[0] as [string, RequestInit];
     expect([address, request.body]).toEqual(["api/v1/session", '{"token":"abc"}']);
+    vi.unstubAllGlobals();
+  });
+  it("leads to the identity provider where there is one, and back to the same page", async () => {
+    vi.stubGlobal("fetch", vi.fn(async () => new Response('{"provider":"login.example<b>"}', { status: 200 })));
+    window.history.replaceState(null, "", "/flows?range=6h&q=a b");
+    render(asking(<Problem error={new ApiError(401, "no session", null)} />));
+    const link = await screen.findByRole("link", { name: /^Log in with login\.example<b>$/ });
+    expect(link.getAttribute("href")).toBe(`api/v1/login?${new URLSearchParams({ page: "flows?range=6h&q=a+b" })}`);
+    window.history.replaceState(null, "", "/");
+    vi.unstubAllGlobals();
+  });
+  it("leads to no identity provider where there is none", async () => {
+    const fetched = vi.fn(async () => new Response('{"provider":null}', { status: 200 }));
+    vi.stubGlobal("fetch", fetched);
+    render(asking(<Problem error={new ApiError(401, "no session", null)} />));
+    await vi.waitFor(() => expect(fetched).toHaveBeenCalled());
+    expect(screen.queryByRole("link")).toBeNull();
     vi.unstubAllGlobals();
   });
   it("asks for no token where something else went wrong", () => {

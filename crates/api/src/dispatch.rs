@@ -13,7 +13,8 @@ use crate::route::{BASE, Handle, Led, Route, lead};
 use crate::seam::Assets;
 use crate::session::{Sessions, Wrongs};
 use crate::shape::Done;
-use crate::shape::incident::{LogIn, Me};
+use crate::shape::incident::{LogIn, LogInBy, Me};
+use crate::sign_on::SignOn;
 use crate::stream;
 use crate::who::{Authenticate, NotRecognised, Role, Who};
 use http_body_util::{BodyExt, Limited};
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) authenticate: Arc<dyn Authenticate>,
     pub(crate) sessions: Sessions,
     pub(crate) wrongs: Wrongs,
+    pub(crate) sign_on: Option<SignOn>,
     /// Names that it may be asked by, besides addresses and `localhost`.
     pub(crate) hosts: Vec<String>,
     /// Whether this is served over TLS: browsers are to send cookies, and to come back, only so.
@@ -146,6 +148,9 @@ impl Shared {
                 format!("what changes something and comes with a cookie needs the header {CSRF}: 1"),
             ));
         }
+        if let Handle::SignedOn = route.handle {
+            return self.signed_on(from, &request).await;
+        }
         let now = Time::from(SystemTime::now());
         let query = Query::read(request.uri().query().unwrap_or(""), route.parameters, now)?;
         let is_head = request.method() == Method::HEAD;
@@ -162,6 +167,11 @@ impl Shared {
         match (handle, recognised) {
             (Handle::LogIn, _) => self.log_in(from, &body).await,
             (Handle::LogOut, _) => Ok(self.log_out(&headers)),
+            (Handle::LogInBy, _) => {
+                let provider = self.sign_on.as_ref().map(|sign_on| sign_on.provider().to_owned());
+                crate::handle::json(&LogInBy { provider }).map(reply)
+            }
+            (Handle::SignOn, _) => self.begin_sign_on(query.text("page").unwrap_or("")).await,
             (Handle::Ledger(handle), Some(Recognised { who, .. })) => {
                 let known = Arc::clone(&self.known);
                 let read = move |reader: &ledger::Reader| {
@@ -196,7 +206,8 @@ impl Shared {
                 | Handle::Store(_)
                 | Handle::Either { .. }
                 | Handle::Aside(_)
-                | Handle::Stream,
+                | Handle::Stream
+                | Handle::SignedOn,
                 _,
             ) => Err(unauthorised("log in first")),
         }
@@ -258,11 +269,7 @@ impl Shared {
     }
 
     async fn recognise(&self, from: IpAddr, token: &str) -> Result<Who, Problem> {
-        let wait = self.wrongs.wait(from, Instant::now());
-        if wait > 0 {
-            let text = "too many tokens from this address were wrong";
-            return Err(Problem { retry_after: wait, ..Problem::new(StatusCode::TOO_MANY_REQUESTS, text) });
-        }
+        self.check_wrongs(from)?;
         match self.authenticate.recognise(token).await {
             Ok(who) => Ok(who),
             Err(error @ NotRecognised::Wrong) => {
@@ -277,7 +284,17 @@ impl Shared {
         }
     }
 
-    fn note_refusal(&self, from: IpAddr, why: &str) {
+    /// Who was wrong too often waits.
+    pub(crate) fn check_wrongs(&self, from: IpAddr) -> Result<(), Problem> {
+        let wait = self.wrongs.wait(from, Instant::now());
+        if wait > 0 {
+            let text = "too many tokens from this address were wrong";
+            return Err(Problem { retry_after: wait, ..Problem::new(StatusCode::TOO_MANY_REQUESTS, text) });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn note_refusal(&self, from: IpAddr, why: &str) {
         if self.wrongs.add(from, Instant::now()) {
             self.known.actions.refused(from, why);
         }
@@ -288,13 +305,25 @@ impl Shared {
         let LogIn { token } = serde_json::from_slice(body)
             .map_err(|_| Problem::bad("the body: an object with nothing but a token is wanted"))?;
         let who = self.recognise(from, &token).await?;
-        let me = Me::from(&who);
-        let lasts = self.authenticate.session(&who);
-        let session = self.sessions.begin(who, lasts, Instant::now());
-        let session = session.map_err(|error| Problem::unavailable(error.to_string()))?;
-        let mut response = reply(crate::handle::json(&me)?);
-        self.set_cookie(&mut response, &session, lasts);
+        let mut response = reply(crate::handle::json(&Me::from(&who))?);
+        self.begin_session(&mut response, (from, "with a token"), who, self.has_tls)?;
         Ok(response)
+    }
+
+    /// Begins a log-in that holds, which is audited; `secure`: whether the browser is to send its cookie over TLS only.
+    pub(crate) fn begin_session(
+        &self,
+        response: &mut Response<AnswerBody>,
+        (from, how): (IpAddr, &str),
+        who: Who,
+        secure: bool,
+    ) -> Result<(), Problem> {
+        let lasts = self.authenticate.session(&who);
+        let session = self.sessions.begin(who.clone(), lasts, Instant::now());
+        let session = session.map_err(|error| Problem::unavailable(error.to_string()))?;
+        self.known.actions.logged_in(from, &who, how);
+        set_cookie(response, &session, lasts, secure);
+        Ok(())
     }
 
     fn log_out(&self, headers: &HeaderMap) -> Response<AnswerBody> {
@@ -303,18 +332,8 @@ impl Shared {
         }
         let done = crate::handle::json(&Done {}).unwrap_or(Reply::Json(Bytes::from_static(b"{}")));
         let mut response = reply(done);
-        self.set_cookie(&mut response, "", Duration::ZERO);
+        set_cookie(&mut response, "", Duration::ZERO, self.has_tls);
         response
-    }
-
-    fn set_cookie(&self, response: &mut Response<AnswerBody>, session: &str, lasts: Duration) {
-        let secure = if self.has_tls { "; Secure" } else { "" };
-        let text = format!(
-            "{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{secure}",
-            lasts.as_secs()
-        );
-        let value = HeaderValue::from_str(&text).ok();
-        response.headers_mut().extend(value.map(|value| (header::SET_COOKIE, value)));
     }
 
     async fn stream(
@@ -368,6 +387,17 @@ impl Shared {
     }
 }
 
+fn set_cookie(response: &mut Response<AnswerBody>, session: &str, lasts: Duration, secure: bool) {
+    let secure = if secure { "; Secure" } else { "" };
+    let text =
+        format!("{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{secure}", lasts.as_secs());
+    let value = HeaderValue::from_str(&text).ok();
+    // Beside others: a log-in by way of a provider takes the cookie of the attempt back, too.
+    if let Some(value) = value {
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+}
+
 fn is_below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -389,9 +419,13 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
+    cookie_named(headers, COOKIE)
+}
+
+pub(crate) fn cookie_named<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|it| it.to_str().ok());
     let mut pairs = all.flat_map(|it| it.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
+    pairs.find(|(name, _)| *name == wanted).map(|(_, value)| value)
 }
 
 fn has_csrf(headers: &HeaderMap) -> bool {

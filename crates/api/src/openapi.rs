@@ -62,18 +62,28 @@ fn operation(route: &Route, answers: &mut SchemaGenerator, bodies: &mut SchemaGe
     let in_path = in_path
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
     let parameters: Vec<Value> = in_path.chain(route.parameters.iter().map(parameter)).collect();
-    let (kind, schema) = match route.answer {
-        Answers::Json(describe) => ("application/json", describe(answers).to_value()),
-        Answers::Other(kind) => (kind, json!({})),
+    let done = |kind: &str, schema: Value| {
+        json!({
+            "200": { "description": "Done", "content": { kind: { "schema": schema } } },
+            "default": { "$ref": "#/components/responses/Problem" },
+        })
+    };
+    let responses = match route.answer {
+        Answers::Json(describe) => done("application/json", describe(answers).to_value()),
+        Answers::Other(kind) => done(kind, json!({})),
+        Answers::Elsewhere => json!({
+            "302": {
+                "description": "Where the browser goes on",
+                "headers": { "Location": { "schema": { "type": "string" } } },
+            },
+            "default": { "description": "Why it does not, for people", "content": { "text/html": { "schema": {} } } },
+        }),
     };
     let mut operation = json!({
         "operationId": name(route),
         "summary": route.about,
         "parameters": parameters,
-        "responses": {
-            "200": { "description": "Done", "content": { kind: { "schema": schema } } },
-            "default": { "$ref": "#/components/responses/Problem" },
-        },
+        "responses": responses,
     });
     let Some(fields) = operation.as_object_mut() else { return operation };
     match route.role {

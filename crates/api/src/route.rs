@@ -5,8 +5,8 @@ use crate::problem::Problem;
 use crate::query::{Parameter, ParameterKind, decode};
 use crate::shape::fleet::Fleet;
 use crate::shape::incident::{
-    ContainOrder, Containment, Finding, Hunt, Incident, IncidentWhole, Incidents, LogIn, Me, ReleaseOrder,
-    Released, Words,
+    ContainOrder, Containment, Finding, Hunt, Incident, IncidentWhole, Incidents, LogIn, LogInBy, Me,
+    ReleaseOrder, Released, Words,
 };
 use crate::shape::live::{ManifestAnswer, Policies, Status};
 use crate::shape::records::{Edges, Graph, Hints, Record, Series, SumAnswer, Usage, Why};
@@ -42,6 +42,8 @@ pub(crate) enum Answers {
     Json(Describe),
     /// Something else of this media type.
     Other(&'static str),
+    /// A browser is led elsewhere, or told on a page why not.
+    Elsewhere,
 }
 
 /// How it is answered.
@@ -64,6 +66,12 @@ pub(crate) enum Handle {
     LogIn,
     /// By taking the cookie back.
     LogOut,
+    /// With whether an identity provider logs people in.
+    LogInBy,
+    /// By sending the browser to the identity provider.
+    SignOn,
+    /// By what it sent the browser back with, whatever else is beside it.
+    SignedOn,
 }
 
 /// What may stand for a segment in braces, in bytes.
@@ -166,6 +174,44 @@ pub(crate) fn routes() -> Vec<Route> {
             body: None,
             answer: Json(SchemaGenerator::subschema_for::<Done>),
             handle: Handle::LogOut,
+        },
+        Route {
+            role: None,
+            ..get(
+                "/login/provider",
+                "Whether people can log in by way of an identity provider",
+                &[],
+                Json(SchemaGenerator::subschema_for::<LogInBy>),
+                Handle::LogInBy,
+            )
+        },
+        Route {
+            role: None,
+            ..get(
+                "/login",
+                "Log in by way of the identity provider: the answer leads a browser there",
+                const { &[text("page", "Page of the console to go on with, such as flows?range=1h")] },
+                Answers::Elsewhere,
+                Handle::SignOn,
+            )
+        },
+        Route {
+            role: None,
+            ..get(
+                "/login/callback",
+                "Where the identity provider sends the browser back to: the answer sets a cookie, and leads to the console",
+                const {
+                    &[
+                        text("state", "As the request to the provider had it"),
+                        text("code", "For which the provider gives an ID token"),
+                        text("error", "Why there is no code"),
+                        text("error_description", "The same in words"),
+                        text("iss", "The issuer (RFC 9207)"),
+                    ]
+                },
+                Answers::Elsewhere,
+                Handle::SignedOn,
+            )
         },
         get(
             "/status",

@@ -153,6 +153,9 @@ pub trait Actions: Send + Sync + 'static {
     /// Where policy lets a workload go; `None` where that is not known.
     fn could(&self, workload: &str) -> Option<Reachable>;
 
+    /// Somebody logged in from a browser, `how`: an audit entry.
+    fn logged_in(&self, from: IpAddr, who: &Who, how: &str);
+
     /// Somebody was not let in: an audit entry.
     fn refused(&self, from: IpAddr, why: &str);
 }

@@ -14,6 +14,7 @@ use crate::readers::Readers;
 use crate::route::routes;
 use crate::seam::{Actions, Assets, Hub, Live};
 use crate::session::{Sessions, Wrongs};
+use crate::sign_on::SignOn;
 use crate::stream::{self, STREAMS};
 use crate::who::Authenticate;
 use crds::Catalog;
@@ -63,6 +64,8 @@ pub struct Config {
     pub assets: Box<Assets>,
     /// The hub of the fleet, where there is one.
     pub hub: Option<Arc<dyn Hub>>,
+    /// The identity provider by way of which people log in, where there is one.
+    pub sign_on: Option<SignOn>,
 }
 
 impl std::fmt::Debug for Config {
@@ -144,7 +147,7 @@ async fn answer(
 }
 
 fn shared(config: Config, newest: watch::Receiver<i64>) -> Shared {
-    let Config { live, actions, authenticate, ledger, store, catalog, hosts, assets, hub } = config;
+    let Config { live, actions, authenticate, ledger, store, catalog, hosts, assets, hub, sign_on } = config;
     let document = serde_json::to_vec(&openapi::document()).unwrap_or_default();
     Shared {
         routes: routes(),
@@ -163,6 +166,7 @@ fn shared(config: Config, newest: watch::Receiver<i64>) -> Shared {
         authenticate,
         sessions: Sessions::default(),
         wrongs: Wrongs::default(),
+        sign_on,
         hosts,
         has_tls: false,
         assets,

@@ -121,7 +121,8 @@ fn every_route_answers_as_the_document_says() {
     for (path, operations) in document["paths"].as_object().unwrap() {
         let path = path.strip_prefix(api::BASE).unwrap();
         for (method, operation) in operations.as_object().unwrap() {
-            if path == "/records/stream" {
+            // Where browsers are led needs somebody to lead them to: sign_on.rs.
+            if path == "/records/stream" || operation["responses"].get("302").is_some() {
                 continue;
             }
             let answer = asked(&server, &method.to_uppercase(), path);

@@ -9,6 +9,7 @@
 
 mod cache;
 mod certificate;
+mod id_token;
 mod issuer;
 mod jwks;
 mod refused;
@@ -17,6 +18,7 @@ mod sources;
 mod token;
 
 pub use certificate::{Authorities, ends, uris};
+pub use id_token::answers_log_in;
 pub use policy::{Consumer, Known};
 pub use refused::{Reason, Refused};
 pub use shown::{CREDENTIAL_HEADERS, Shown};

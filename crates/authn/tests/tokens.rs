@@ -214,6 +214,29 @@ fn a_service_account_token_of_a_cluster_is_one_like_any_other() {
 }
 
 #[test]
+fn an_id_token_answers_the_log_in_that_sent_its_nonce_and_no_other() {
+    let by = issuer(&[P256.jwk("k")]);
+    for (changed, expected) in [
+        (json!({"nonce": "n"}), true),
+        (json!({"nonce": "n", "azp": "models"}), true),
+        (json!({"nonce": "n", "aud": ["models"]}), true),
+        (json!({"nonce": "n", "aud": ["models", "x"], "azp": "models"}), true),
+        (json!({"nonce": "n", "aud": ["models", "x"]}), false),
+        (json!({"nonce": "n", "azp": "x"}), false),
+        (json!({"nonce": "n", "azp": ["models"]}), false),
+        (json!({"nonce": "m"}), false),
+        (json!({"nonce": ""}), false),
+        (json!({"nonce": ["n"]}), false),
+        (json!({}), false),
+    ] {
+        let consumer = bearer(&by, &P256.token("ES256", "k", &claims(changed.clone())), NOW).unwrap();
+        assert_eq!(authn::answers_log_in(&consumer, "models", "n"), expected, "{changed}");
+    }
+    let consumer = bearer(&by, &P256.token("ES256", "k", &claims(json!({"nonce": ""}))), NOW).unwrap();
+    assert!(!authn::answers_log_in(&consumer, "models", ""), "no nonce is none that was sent");
+}
+
+#[test]
 fn what_is_too_large_is_not_looked_at() {
     let by = issuer(&[P256.jwk("k")]);
     let token = P256.token("ES256", "k", &claims(json!({"x": "y".repeat(16 * 1024)})));

@@ -24,7 +24,7 @@ use crate::up::journal::Journal;
 use crate::up::say::Say;
 use act::Acting;
 use anyhow::{Context, Result, bail};
-use api::{Actions, Asset, Config, Elsewhere, Hub, Live, Token};
+use api::{Actions, Asset, Config, Elsewhere, Hub, Live, SignOn, Token};
 use clap::Args;
 use controller::reviewer::Reviewer;
 use crds::Catalog;
@@ -161,6 +161,7 @@ impl ServeArgs {
         });
         let hub = self.serve_hub.clone();
         let oidc = self.oidc.oidc()?;
+        let sign_on = self.oidc.sign_on(oidc.as_ref(), &self.serve_name)?;
         let shows_token = in_lab || std::io::stdout().is_terminal();
         Ok(Some(Door {
             listener,
@@ -173,6 +174,7 @@ impl ServeArgs {
             store,
             cluster,
             oidc,
+            sign_on,
             hub,
         }))
     }
@@ -190,6 +192,7 @@ pub(crate) struct Door {
     store: Option<Elsewhere>,
     cluster: Option<AtCluster>,
     oidc: Option<Oidc>,
+    sign_on: Option<SignOn>,
     hub: Option<PathBuf>,
 }
 
@@ -257,8 +260,20 @@ impl Door {
         seams: Seams,
         note: impl Fn(&str),
     ) -> Result<()> {
-        let Self { listener, address, token, shows_token, file, hosts, files, store, cluster, oidc, hub } =
-            self;
+        let Self {
+            listener,
+            address,
+            token,
+            shows_token,
+            file,
+            hosts,
+            files,
+            store,
+            cluster,
+            oidc,
+            sign_on,
+            hub,
+        } = self;
         let hub = hub.map(|hub| hub_on(&runtime, &hub).context("--serve-hub")).transpose()?;
         let hub = hub.map(|hub| AtHub::new(runtime.handle().clone(), hub));
         let Seams { live, actions, ledger, catalog } = seams;
@@ -268,6 +283,7 @@ impl Door {
         let audience = cluster.map(|cluster| cluster.audience);
         let reviewer = client.zip(audience.clone()).map(|(client, audience)| Reviewer::new(client, audience));
         let issuer = oidc.as_ref().map(|oidc| oidc.issuer().to_owned());
+        let provider = sign_on.as_ref().map(|sign_on| sign_on.provider().to_owned());
         if let Some(oidc) = &oidc {
             runtime.spawn(oidc.keys().keep());
         }
@@ -281,6 +297,7 @@ impl Door {
             hosts,
             assets: Box::new(page),
             hub: hub.map(|hub| Arc::new(hub) as Arc<dyn Hub>),
+            sign_on,
         };
         serve(runtime, listener, config, files)?;
         note(&format!("console and API: {link}"));
@@ -295,6 +312,9 @@ impl Door {
         }
         if let Some(issuer) = issuer {
             note(&format!("tokens of {issuer} are taken, too"));
+        }
+        if let Some(provider) = provider {
+            note(&format!("people log in to the console by way of {provider}"));
         }
         Ok(())
     }

@@ -63,6 +63,18 @@ collector:
   exportCa: true
   store: {url: clickhouse+https://ch.example:8443/security, secret: reader, ca: true}
   exportPorts: [8443]
+  oidc:
+    issuer: https://login.example
+    audiences: [cofferdam]
+    jwks: https://login.example/keys
+    roles: [viewer=all of us, admin=security]
+    client: console
+    redirect: https://console.example.org/api/v1/login/callback
+    scopes: [groups]
+    secret: oidc
+    clientSecret: true
+    ca: true
+    ports: [8443]
   nodeSelector: {a: b}
 rollouts: {enabled: true, replicas: 3, ports: {health: 19450}, nodeSelector: {a: b}}
 fleet:
@@ -246,6 +258,12 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
         "collector.store.url=clickhouse+https://ch.example:8443",
         "collector.store.headers=x",
         "collector.enabled=true,collector.store.url=clickhouse+https://ch/a,ledger.export={clickhouse+https://ch/a}",
+        "collector.oidc.issuer=http://login.example",
+        "collector.oidc.issuer=https://login.example",
+        "collector.oidc.client=console",
+        "collector.oidc.roles={root=a}",
+        "collector.oidc.ca=true",
+        "collector.oidc.redirect=https://console.example.org/",
         "rollouts.replicas=0",
         "fleet.enabled=true",
         "fleet.enabled=true,fleet.cluster=a,fleet.hubSecret=b",
@@ -603,6 +621,33 @@ fn chart_tells_agents_and_gateways_of_a_collector_that_has_no_rights() {
     }
     assert!(of("service/cofferdam-collector").contains("port: 443"));
     assert!(of("networkpolicy/cofferdam-collector").contains("port: console"));
+
+    // People log in by way of an identity provider, which it may reach then.
+    assert!(!pod.contains("--serve-oidc"), "{pod}");
+    let values = format!(
+        "{values},collector.oidc.issuer=https://login.example,collector.oidc.jwks=https://login.example/keys,\
+         collector.oidc.audiences={{cofferdam}},collector.oidc.roles={{viewer=staff}},collector.oidc.client=console,\
+         collector.oidc.redirect=https://console.example.org/api/v1/login/callback,collector.oidc.scopes={{groups}},\
+         collector.oidc.secret=oidc,collector.oidc.clientSecret=true,collector.oidc.ports={{8443}}"
+    );
+    let rendered =
+        run(&helm, &["template", "cofferdam", "chart", "--namespace", "cofferdam-system", "--set", &values]);
+    assert!(rendered.status.success(), "{}", text(&rendered));
+    must(&cluster, "apply -f -", &String::from_utf8(rendered.stdout).unwrap());
+    let pod = of("statefulset/cofferdam-collector");
+    for part in [
+        "- --serve-oidc=https://login.example",
+        "- --serve-oidc-audience=cofferdam",
+        "- --serve-oidc-role=viewer=staff",
+        "- --serve-oidc-client=console",
+        "- --serve-oidc-redirect=https://console.example.org/api/v1/login/callback",
+        "- --serve-oidc-scope=groups",
+        "- --serve-oidc-client-secret=/run/secrets/cofferdam/oidc/client-secret",
+        "secretName: oidc",
+    ] {
+        assert!(pod.contains(part), "{part}: {pod}");
+    }
+    assert!(of("networkpolicy/cofferdam-collector").contains("port: 8443"));
 }
 
 /// Helm prints notes only when it installs: they are put into an object here.

@@ -57,5 +57,6 @@ mod remote;
 mod remote_answers;
 mod remote_tls;
 mod secrets;
+mod sign_on;
 mod verify;
 mod whole;

@@ -93,6 +93,8 @@ impl Actions for Nothing {
         None
     }
 
+    fn logged_in(&self, _: IpAddr, _: &Who, _: &str) {}
+
     fn refused(&self, _: IpAddr, _: &str) {}
 }
 
@@ -118,6 +120,7 @@ pub(crate) fn config(ledger: PathBuf) -> api::Config {
         catalog: crds::Catalog::built_in(),
         hosts: Vec::new(),
         hub: None,
+        sign_on: None,
         assets: Box::new(|_, _| None),
     }
 }

@@ -33,6 +33,8 @@ pub enum What {
     Reopened,
     /// Evidence was taken out.
     Exported,
+    /// Somebody logged in.
+    LoggedIn,
     /// Somebody was not let in.
     LoginRefused,
     /// Records that were sent to be joined with others were not taken.
@@ -43,7 +45,7 @@ pub enum What {
 
 impl What {
     /// All that have a name.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::PolicyApplied,
         Self::PolicyRefused,
         Self::Contained,
@@ -55,6 +57,7 @@ impl What {
         Self::Closed,
         Self::Reopened,
         Self::Exported,
+        Self::LoggedIn,
         Self::LoginRefused,
         Self::RecordsRefused,
     ];
@@ -74,6 +77,7 @@ impl What {
             Self::Closed => "closed",
             Self::Reopened => "reopened",
             Self::Exported => "exported",
+            Self::LoggedIn => "logged-in",
             Self::LoginRefused => "login-refused",
             Self::RecordsRefused => "records-refused",
             Self::Other => "other",
@@ -156,6 +160,7 @@ impl Act {
             What::Closed => format!("{who} closed {on}{said}"),
             What::Reopened => format!("{who} opened {on} again{said}"),
             What::Exported => format!("{who} took out the evidence of {on}{said}"),
+            What::LoggedIn => format!("{who} logged in{said}"),
             What::LoginRefused => format!("{who} was not let in{said}"),
             What::RecordsRefused => format!("records of {who} were not taken{said}"),
             What::Other => format!("{who} did something to {on} that this version does not know{said}"),

@@ -261,6 +261,7 @@ impl View {
             | What::Closed
             | What::Reopened
             | What::Exported
+            | What::LoggedIn
             | What::LoginRefused
             | What::RecordsRefused
             | What::Other => {}
@@ -299,6 +300,7 @@ impl Case {
             | What::PolicyApplied
             | What::PolicyRefused
             | What::Exported
+            | What::LoggedIn
             | What::LoginRefused
             | What::RecordsRefused
             | What::Other => {}
@@ -353,7 +355,8 @@ pub(crate) fn newest(
 /// Acts that change what incidents are, in order. Those that came from the ledgers of other nodes are told in timelines, and
 /// change nothing: a node that was taken over must not close what others found.
 fn acts(reader: &Reader) -> Result<(Vec<Act>, bool), LedgerError> {
-    let of_policy = [What::PolicyApplied, What::PolicyRefused, What::LoginRefused, What::RecordsRefused];
+    let of_policy =
+        [What::PolicyApplied, What::PolicyRefused, What::LoggedIn, What::LoginRefused, What::RecordsRefused];
     let reasons = What::ALL.into_iter().filter(|what| !of_policy.contains(what));
     let reasons = reasons.map(|what| what.as_str().to_owned()).collect();
     let filter = EntryFilter {

@@ -118,6 +118,7 @@ export async function logIn(token: string): Promise<void> {
   await post("session", { token });
 }
 
+/** Ends the log-in, here and at the server. That at an identity provider goes on. */
 export async function leave(): Promise<void> {
   await ask("DELETE", apiAddress("session"), undefined);
 }

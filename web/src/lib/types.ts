@@ -5,7 +5,7 @@ import type * as api from "./api-types";
 
 export type {
   BlastRadius, Budget, Containment, Deciding, Difference, Finding, Fleet, FleetCluster, FleetFindings, FleetMember, FleetNumbers, FleetRollout, FleetStage, Graph, GraphEdge, Hint, Hunt,
-  Incident, IncidentWhole, Me, Nearest, Policies, ReleaseRef, Sensor, Series, Shadow, Status, Usage, UsageItem, Walk, WalkSide, WalkStep, Why,
+  Incident, IncidentWhole, LogInBy, Me, Nearest, Policies, ReleaseRef, Sensor, Series, Shadow, Status, Usage, UsageItem, Walk, WalkSide, WalkStep, Why,
 } from "./api-types";
 
 export type LedgerRecord = api.Record;

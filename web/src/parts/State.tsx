@@ -1,7 +1,9 @@
 import { useState } from "react";
 import type { FormEvent, ReactNode } from "react";
-import { useQueryClient, type UseQueryResult } from "@tanstack/react-query";
-import { ApiError, logIn } from "../lib/api";
+import { useQuery, useQueryClient, type UseQueryResult } from "@tanstack/react-query";
+import { ApiError, apiAddress, get, logIn } from "../lib/api";
+import { address, useRoute } from "../lib/route";
+import type { LogInBy } from "../lib/types";
 import { Name } from "./Name";
 
 /** What is shown while an answer is on its way: for 20 seconds at most, then it is an error. */
@@ -23,6 +25,7 @@ export function Problem({ error, retry }: { error: unknown; retry?: () => void }
         <Name text={error instanceof Error ? error.message : String(error)} wrap />
       </p>
       {known && <p>{known.way}</p>}
+      {known?.status === 401 && <Provider />}
       {known?.status === 401 && <LogIn />}
       {known?.request && (
         <p className="muted">
@@ -47,6 +50,24 @@ export function Answer<T>({ of, what, children }: { of: UseQueryResult<T>; what:
       {of.isError && <Problem error={of.error} retry={retry} />}
       {children(of.data)}
     </>
+  );
+}
+
+/** Longest page that a log-in comes back to: a longer one without its time and filters. */
+const LONGEST = 1000;
+
+/** The way over the identity provider, where there is one: it leads away, and back to this page. */
+function Provider() {
+  const route = useRoute();
+  const by = useQuery({ queryKey: ["login-provider"], queryFn: ({ signal }) => get<LogInBy>("login/provider", {}, signal), staleTime: 60_000, retry: false });
+  if (!by.data?.provider) return null;
+  const here = address(route, route.page);
+  return (
+    <p>
+      <a className="button" href={apiAddress("login", { page: here.length > LONGEST ? route.page : here })}>
+        Log in with <Name text={by.data.provider} />
+      </a>
+    </p>
   );
 }
 

@@ -32,6 +32,13 @@ pub struct LogIn {
     pub token: String,
 }
 
+/// How people log in besides by a token.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct LogInBy {
+    /// The host of the identity provider to which `/login` leads; null: there is none.
+    pub provider: Option<String>,
+}
+
 /// Why.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -307,6 +307,8 @@ impl Live for SampleLive {
 pub(crate) struct SampleActions {
     /// Who asked for what.
     pub(crate) changes: Mutex<Vec<(String, Change)>>,
+    /// Who logged in, and how.
+    pub(crate) logged_in: Mutex<Vec<(String, String)>>,
     /// Who was not let in.
     pub(crate) refused: Mutex<Vec<IpAddr>>,
 }
@@ -368,6 +370,10 @@ impl Actions for SampleActions {
     fn could(&self, _: &str) -> Option<Reachable> {
         let place = Could { destination: "pypi.org".into(), port: "443/TCP".into(), rule: RULE.into() };
         Some(Reachable { places: vec![place], is_complete: true })
+    }
+
+    fn logged_in(&self, _: IpAddr, who: &Who, how: &str) {
+        self.logged_in.lock().unwrap().push((who.name.to_string(), how.to_owned()));
     }
 
     fn refused(&self, from: IpAddr, _: &str) {
@@ -465,6 +471,7 @@ pub(crate) fn config(
         catalog: crds::Catalog::built_in(),
         hosts: vec!["console.example".to_owned()],
         hub: Some(Arc::new(SampleHub::default())),
+        sign_on: None,
         assets: Box::new(|path, _| {
             (path == "/index.html" || path == "/").then(|| api::Asset {
                 headers: vec![("content-type", "text/html; charset=utf-8".into())],

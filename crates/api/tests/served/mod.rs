@@ -9,7 +9,7 @@
 )]
 
 use crate::sample::{self, SampleActions};
-use api::{Authenticate, Elsewhere, NotRecognised, Recognition, Role, Who};
+use api::{Authenticate, Elsewhere, NotRecognised, Recognition, Role, SignOn, Who};
 use ledger::Ledger;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -83,7 +83,7 @@ pub(crate) fn serve() -> Served {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     let ledger = sample::ledger(&path, ENTRIES, END);
-    over((path, ledger), folder, None)
+    over((path, ledger), folder, (None, None))
 }
 
 /// The same, with a store that is asked instead of the file.
@@ -91,20 +91,32 @@ pub(crate) fn serve_asking(store: Elsewhere) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     let ledger = sample::ledger(&path, ENTRIES, END);
-    over((path, ledger), folder, Some(store))
+    over((path, ledger), folder, (Some(store), None))
+}
+
+/// The same, with an identity provider by way of which people log in.
+pub(crate) fn serve_signing_on(sign_on: SignOn) -> Served {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let ledger = sample::ledger(&path, 10, END);
+    over((path, ledger), folder, (None, Some(sign_on)))
 }
 
 /// A server over a ledger that is there already.
 pub(crate) fn serve_from(path: &Path) -> Served {
     let (ledger, _) = Ledger::open(path).unwrap();
-    over((path.to_owned(), ledger), tempfile::tempdir().unwrap(), None)
+    over((path.to_owned(), ledger), tempfile::tempdir().unwrap(), (None, None))
 }
 
-fn over((path, ledger): (PathBuf, Ledger), folder: tempfile::TempDir, store: Option<Elsewhere>) -> Served {
+fn over(
+    (path, ledger): (PathBuf, Ledger),
+    folder: tempfile::TempDir,
+    (store, sign_on): (Option<Elsewhere>, Option<SignOn>),
+) -> Served {
     let actions = Arc::new(SampleActions::default());
     let roles = Arc::new(Roles::default());
     let config = sample::config(&path, Arc::clone(&actions), Arc::<Roles>::clone(&roles));
-    let config = api::Config { store, ..config };
+    let config = api::Config { store, sign_on, ..config };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();

@@ -152,6 +152,14 @@ impl Actions for Deciding {
         None
     }
 
+    fn logged_in(&self, from: IpAddr, who: &Who, how: &str) {
+        let text = format!("{how}, from {from}, as {}", who.role.name());
+        let detail: Map<String, Value> = [("text".to_owned(), text.into())].into_iter().collect();
+        let entry = incident::entry(Time(now()), &who.name, What::LoggedIn, "", &detail);
+        // What cannot be written shows in the status.
+        let _ = self.store.write(&[entry]);
+    }
+
     fn refused(&self, from: IpAddr, why: &str) {
         let detail: Map<String, Value> = [("text".to_owned(), why.into())].into_iter().collect();
         let entry = incident::entry(Time(now()), &from.to_string(), What::LoginRefused, "", &detail);

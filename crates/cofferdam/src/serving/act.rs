@@ -119,6 +119,12 @@ impl Actions for Acting {
         self.responder.could(workload)
     }
 
+    fn logged_in(&self, from: IpAddr, who: &Who, how: &str) {
+        let text = format!("{how}, from {from}, as {}", who.role.name());
+        let detail: Map<String, Value> = [("text".to_owned(), text.into())].into_iter().collect();
+        self.journal.audit(&who.name, What::LoggedIn, "", &detail);
+    }
+
     fn refused(&self, from: IpAddr, why: &str) {
         let detail: Map<String, Value> = [("text".to_owned(), why.into())].into_iter().collect();
         self.journal.audit(&from.to_string(), What::LoginRefused, "", &detail);
