@@ -60,6 +60,13 @@ impl Places<IpAddr> {
     }
 }
 
+impl<K: Hash + Eq> Place<K> {
+    /// Whose it is.
+    pub fn of(&self) -> &K {
+        &self.of
+    }
+}
+
 impl<K: Hash + Eq> Drop for Place<K> {
     fn drop(&mut self) {
         let mut taken = self.all.taken.lock().unwrap_or_else(PoisonError::into_inner);

@@ -52,6 +52,8 @@ const OF_NODE: u32 = 32;
 const ENROLMENT: Duration = Duration::from_secs(60);
 /// Requests for certificates that are answered at a time: each has the API server asked about a token.
 const ENROLLING: usize = 8;
+/// Of these and those that wait for their turn, so many from one address: others wait no longer than these take.
+const ENROLLING_FROM: usize = 16;
 /// How long one that was refused keeps its place: who guesses tokens does not have the API server flooded.
 const REFUSED: Duration = Duration::from_millis(250);
 /// Requests under way on one connection. A node has one.
@@ -133,6 +135,8 @@ struct Inner {
     connections: AtomicU64,
     /// Places of those who ask for certificates.
     enrolling: Semaphore,
+    /// The same, and of those who wait, by where they come from.
+    asking: Places<IpAddr>,
 }
 
 impl Default for Feed {
@@ -145,6 +149,7 @@ impl Default for Feed {
             asked: watch::Sender::new(None),
             connections: AtomicU64::new(0),
             enrolling: Semaphore::new(ENROLLING),
+            asking: Places::new(ENROLLING_FROM),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -244,12 +249,12 @@ impl Feed {
         let _ = stream.set_nodelay(true);
         let Ok(Ok(stream)) = tokio::time::timeout(GREETING, tls.accept(stream)).await else { return };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
-        let (feed, is_known) = (self.clone(), shown.is_some());
+        let (feed, is_known, from) = (self.clone(), shown.is_some(), *stranger.of());
         // Whoever shows a certificate is none any more; others are one to the end.
         let _stranger = (!is_known).then_some(stranger);
         let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let (feed, shown, registrar) = (feed.clone(), shown.clone(), registrar.clone());
-            async move { Ok::<_, Infallible>(feed.answer(request, shown, registrar).await) }
+            async move { Ok::<_, Infallible>(feed.answer(request, from, shown, registrar).await) }
         });
         let [interval, patience] = ALIVE;
         let serving = http2::Builder::new(TokioExecutor::new())
@@ -269,11 +274,12 @@ impl Feed {
     async fn answer(
         &self,
         request: http::Request<hyper::body::Incoming>,
+        from: IpAddr,
         shown: Option<CertificateDer<'static>>,
         registrar: Option<Registrar>,
     ) -> http::Response<tonic::body::Body> {
         match (request.uri().path(), registrar) {
-            (enrol::PATH, Some(registrar)) => return self.enrolment(request, registrar).await,
+            (enrol::PATH, Some(registrar)) => return self.enrolment(request, from, registrar).await,
             (PATH, _) => {}
             _ => return Status::unimplemented("no such method").into_http(),
         }
@@ -325,6 +331,7 @@ impl Feed {
     async fn enrolment(
         &self,
         request: http::Request<hyper::body::Incoming>,
+        from: IpAddr,
         registrar: Registrar,
     ) -> http::Response<tonic::body::Body> {
         let feed = self.clone();
@@ -333,7 +340,7 @@ impl Feed {
             let inspection_request = (!inspection_request.is_empty()).then_some(inspection_request);
             let asked = enrol::Request { token, signing_request, inspection_request };
             let (feed, registrar) = (feed.clone(), Arc::clone(&registrar));
-            async move { feed.enrolled(asked, registrar).await.map(Response::new) }
+            async move { feed.enrolled(asked, from, registrar).await.map(Response::new) }
         });
         tonic::server::Grpc::new(tonic_prost::ProstCodec::<Enrolled, Enrolment>::default())
             .max_decoding_message_size(enrol::LIMIT)
@@ -342,7 +349,18 @@ impl Feed {
     }
 
     /// Answers one that asks for a certificate, when it is its turn.
-    async fn enrolled(&self, asked: enrol::Request, registrar: Registrar) -> Result<Enrolled, Status> {
+    async fn enrolled(
+        &self,
+        asked: enrol::Request,
+        from: IpAddr,
+        registrar: Registrar,
+    ) -> Result<Enrolled, Status> {
+        let full = || {
+            Status::resource_exhausted(format!(
+                "{ENROLLING_FROM} others ask for certificates from {from} now; ask again in a moment"
+            ))
+        };
+        let _place = self.inner.asking.take(from).ok_or_else(full)?;
         let gone = |_| Status::unavailable("this controller ends");
         let _turn = self.inner.enrolling.acquire().await.map_err(gone)?;
         match tokio::time::timeout(ENROLMENT, registrar(asked)).await {

@@ -445,6 +445,28 @@ async fn a_node_enrols_and_without_a_certificate_can_do_nothing_else() {
     drop(identity);
 }
 
+/// Places are few, and what waits for one in vain keeps it for a minute.
+#[tokio::test]
+async fn who_asks_for_certificates_without_end_has_nobody_else_wait_behind_all_of_that() {
+    let authority = Authority::new();
+    let registrar: Registrar = Arc::new(|_| Box::pin(std::future::pending()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (identity, latest) = watch::channel(authority.identity(CONTROLLER));
+    let feed = Feed::default();
+    tokio::spawn(async move { feed.serve(listener, latest, Some(registrar)).await });
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..17 {
+        let (address, own) = (address.clone(), authority.0.pem());
+        asking.spawn(async move { enrol(&address, own.as_bytes(), "a token", "node0").await });
+    }
+    let first = asking.join_next().await.unwrap().unwrap();
+    let told = first.err().unwrap().to_string();
+    assert!(told.contains("16 others ask for certificates from 127.0.0.1"), "{told}");
+    assert_eq!(asking.len(), 16, "the others wait for their turn");
+    drop(identity);
+}
+
 fn keys(key: &str) -> Keys {
     let at = SecretRef { namespace: "team".into(), name: "keys".into(), key: "openai".into() };
     [(at, ProviderKey::read(key.as_bytes()).unwrap())].into()
