@@ -32,7 +32,7 @@ const ASKED: [&str; 13] = [
     "/top?by=destination",
     "/top?by=rule&measure=denied",
     "/series?since=2026-11-26T10:30:00Z",
-    "/series?since=2026-11-26T10:30:00Z&by=destination&kind=flow&step=60",
+    "/series?since=2026-11-26T10:00:00Z&until=2026-11-26T12:00:00Z&by=destination&kind=flow&step=60",
     "/graph?since=2026-11-26T10:30:00Z",
     "/graph?since=2026-11-26T10:30:00Z&fold=true&new=true",
 ];
