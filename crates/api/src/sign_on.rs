@@ -164,7 +164,7 @@ impl NotSignedOn {
 
     /// Whether the attempt is over: else an answer that a page of others made up would end it.
     pub(crate) fn ends_attempt(&self) -> bool {
-        !matches!(self, Self::Unbound)
+        !matches!(self, Self::Unbound | Self::Unreadable(_))
     }
 }
 

@@ -131,15 +131,22 @@ fn an_answer_counts_only_in_the_browser_that_began() {
     let query = provider.visit(&mine.location);
     let changed = query.replace("state=", "state=0");
     let without: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("state=")).collect();
+    let without = without.join("&");
     for (query, cookie) in [
         (query.as_str(), ""),
-        (&query, theirs.cookie.as_str()),
-        (&query, "cofferdam_login=AAAA"),
-        (&query, "cofferdam_login="),
-        (&changed, &mine.cookie),
-        (&without.join("&"), &mine.cookie),
+        (query.as_str(), theirs.cookie.as_str()),
+        (query.as_str(), "cofferdam_login=AAAA"),
+        (query.as_str(), "cofferdam_login="),
+        (changed.as_str(), mine.cookie.as_str()),
+        (without.as_str(), mine.cookie.as_str()),
+        ("code=%ff", mine.cookie.as_str()),
     ] {
         let answer = come_back(&server, query, cookie);
+        if query == "code=%ff" {
+            refused(&answer, 400, "cannot be understood");
+            assert_eq!(answer.header("set-cookie"), None);
+            continue;
+        }
         refused(&answer, 400, "did not begin in this browser");
         // What others made up does not end the attempt, and makes nobody wait.
         assert_eq!(answer.header("set-cookie"), None);

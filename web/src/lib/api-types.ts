@@ -592,6 +592,12 @@ export interface LogIn {
   token: string;
 }
 
+/** How people log in besides by a token. */
+export interface LogInBy {
+  /** The host of the identity provider to which `/login` leads; null: there is none. */
+  provider: string | null;
+}
+
 /** One object as it was written. */
 export interface ManifestAnswer {
   /** Where. */

@@ -1,6 +1,6 @@
 //! The page for somebody whom the provider sent back and who is not logged in. No script, no style, nothing but text.
 
-use super::{CONSOLE, NotSignedOn};
+use super::CONSOLE;
 
 /// In HTML. What the provider said stands in it as text.
 pub(crate) fn not_logged_in(why: &str) -> String {
@@ -28,6 +28,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::NotSignedOn;
     use super::*;
 
     #[test]
