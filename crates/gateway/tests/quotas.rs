@@ -242,10 +242,12 @@ fn posted(path: &str, body: &str) -> Request<Body> {
 #[test]
 fn a_batch_takes_what_each_of_its_requests_may_and_one_whose_requests_are_elsewhere_is_refused() {
     let world = World::new(Way::Tls1, anything());
-    // 105 bytes, which are taken for 35 tokens, and twice ten for the answers.
+    // A third of its bytes, and twice ten for the answers.
     let batch = r#"{"requests":[{"params":{"model":"m","max_tokens":10}},{"params":{"model":"m","max_tokens":"1e1"}}]} "#;
     let needed = batch.len() as u64 / 3 + 1 + 20;
-    world.proxy.table.replace(state(&world, limited(None, Some(needed + 5)), today(0, 0)));
+    let provider_egress = ProviderEgress { domains: vec![DomainPattern::Any], ..ProviderEgress::default() };
+    let requests = Requests { provider_egress, ..limited(None, Some(needed + 5)) };
+    world.proxy.table.replace(state(&world, requests, today(0, 0)));
     run(async {
         let mut client = world.client().await;
         let elsewhere = r#"{"input_file_id":"f","endpoint":"/v1/chat/completions"}"#;
