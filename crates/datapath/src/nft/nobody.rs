@@ -14,7 +14,7 @@ const A: Register = Register::new(0);
 
 /// Where packets end that nobody may send.
 pub(super) const NOBODY: &str = "nobody";
-/// Stems of chains: [`Judge::to_many`], and [`Judge::from_side`].
+/// Stems of chains: [`Judge::to_many`], and [`Judge::one_sided`].
 pub(super) const MANY: &str = "many";
 /// See [`MANY`].
 pub(super) const SIDE: &str = "side";
@@ -46,7 +46,7 @@ pub(super) fn own_packet() -> Rule {
 
 impl Judge {
     /// From where endpoints are, under addresses of which none is theirs.
-    pub(super) fn from_side(&self) -> Vec<Rule> {
+    pub(super) fn one_sided(&self) -> Vec<Rule> {
         vec![self.between(), self.nobodys()]
     }
 

@@ -406,7 +406,7 @@ impl Judge {
         judge.push(in_force(Rule::new(), self.phase).end(End::Accept));
         let mut chains = vec![
             plain(self.chain("judge"), judge),
-            plain(self.chain(SIDE), self.from_side()),
+            plain(self.chain(SIDE), self.one_sided()),
             plain(self.chain(MANY), self.to_many()),
             plain(self.chain("same"), self.same()),
             plain(self.chain("own"), self.own()),

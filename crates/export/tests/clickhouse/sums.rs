@@ -59,7 +59,7 @@ fn met(store: &dyn BoundedStore, filter: &EntryFilter, new_since: Option<u64>) -
     let mut pairs = Vec::new();
     store.each_pair(filter, new_since, &mut |pair| pairs.push(pair)).unwrap();
     let key = |it: &Pair| (it.source.clone(), it.destination.clone(), it.port, it.protocol);
-    pairs.sort_by(|one, other| key(one).cmp(&key(other)));
+    pairs.sort_by_key(key);
     pairs
 }
 
