@@ -39,10 +39,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How the server begins to say that who asks may not send settings.
 const READONLY: &str = "Code: 164";
 /// What a server that was told to give less instead of an error must not do; of the set too that `IN` looks in, which is less then as well.
-const OVERFLOWS: [&str; 8] = [
+const OVERFLOWS: [&str; 7] = [
     "timeout_overflow_mode",
     "read_overflow_mode",
-    "read_overflow_mode_leaf",
     "group_by_overflow_mode",
     "sort_overflow_mode",
     "distinct_overflow_mode",

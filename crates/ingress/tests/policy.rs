@@ -127,20 +127,6 @@ async fn a_condition_sees_a_path_as_a_server_reads_it() {
     assert_eq!(world.stub.last().uri, "/oth%65r", "as it was asked");
 }
 
-/// As clients of Elasticsearch ask.
-#[tokio::test]
-async fn a_get_with_a_body_goes_on_whole_where_what_is_not_known_is_allowed() {
-    let all =
-        "  authentication: {anonymous: true}\n  rules: [{name: all, action: Allow, classes: [unknown]}]";
-    let world = World::new(&policy(all)).await;
-    for path in ["/docs/_search", "/whatever"] {
-        let mut request = get(path);
-        *request.body_mut() = Full::new(Bytes::from_static(b"{}"));
-        assert_eq!(world.ask(request).await.status(), StatusCode::OK, "{path}");
-        assert_eq!(world.stub.last().body, "{}", "{path}");
-    }
-}
-
 #[tokio::test]
 async fn a_limit_that_is_spent_is_told_with_when_there_is_more() {
     let spec = format!("{}\n  limits: [{{per: consumer, requests: 2, window: 1d}}]", keyed());

@@ -418,7 +418,6 @@ fn limits_are_sent_with_each_question_and_nothing_is_where_there_are_none() {
         "max_execution_time=7",
         "max_memory_usage=9437184",
         "timeout_overflow_mode=throw",
-        "read_overflow_mode_leaf=throw",
         "set_overflow_mode=throw",
         "result_overflow_mode=throw",
     ] {
