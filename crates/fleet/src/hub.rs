@@ -268,7 +268,11 @@ fn managed_cluster() -> Value {
     });
     let spec = object("What the hub wants.", &[], &json!({ "wanted": wanted, "drift": drift }));
     // Only the cluster itself writes it, and only this program reads it: its form is the reader's to check.
-    let status = json!({ "type": "object", "description": "How the cluster stands, in its own words.", "x-kubernetes-preserve-unknown-fields": true });
+    // It is always written whole. As one value the API server keeps no record of who wrote each of its fields, which may be hundreds.
+    let status = json!({
+        "type": "object", "description": "How the cluster stands, in its own words.", "x-kubernetes-preserve-unknown-fields": true,
+        "x-kubernetes-map-type": "atomic",
+    });
     let about = "A cluster that takes its policies from this hub. Rollouts choose clusters by their labels.";
     let schema = object(about, &[], &json!({ "spec": spec, "status": status }));
     let columns = [
