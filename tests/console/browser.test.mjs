@@ -193,6 +193,8 @@ test("the server goes and comes back; a session ends in the middle of it", async
   await page.goto(`${server.url}findings`);
   await page.getByText(/You are not logged in/).waitFor();
   assert.match(await page.locator("main").textContent(), /#token=/);
+  // It answers: that nobody is logged in is no silence.
+  await page.locator("footer").getByText(/Log in to see/).waitFor({ timeout: 40_000 });
   await page.goto(`${server.url}flows#token=wrong`);
   await page.getByText(/the token is not the one/).waitFor();
   assert.ok(!page.url().includes("wrong"), "a token stays in no address");
