@@ -9,7 +9,7 @@ import { Name, Party } from "../parts/Name";
 type C = Column<LedgerRecord>;
 
 function time(now: Date): C {
-  return { key: "time", title: "Time", width: "86px", cell: (it) => <time dateTime={it.time}>{clock(it.time, now)}</time> };
+  return { key: "time", title: "Time", width: "82px", cell: (it) => <time dateTime={it.time}>{clock(it.time, now)}</time> };
 }
 const VERDICT: C = { key: "verdict", title: "Verdict", width: "78px", cell: (it) => <VerdictBadge verdict={it.verdict} /> };
 const SOURCE: C = { key: "source", title: "From", width: "minmax(115px, 1fr)", cell: (it) => <Party text={it.source} /> };
@@ -49,7 +49,7 @@ const WHAT: C = {
 const TOKENS: C = {
   key: "tokens",
   title: "Tokens",
-  width: "64px",
+  width: "58px",
   number: true,
   cell: (it) => {
     const { tokens } = call(it.detail);
@@ -59,7 +59,7 @@ const TOKENS: C = {
 const COST: C = {
   key: "cost",
   title: "Cost",
-  width: "70px",
+  width: "82px",
   number: true,
   cell: (it) => {
     const of = call(it.detail);
