@@ -190,7 +190,7 @@ fn suggestion(wanted: &str, all: impl Iterator<Item = String>) -> String {
     near.truncate(4);
     let near: Vec<&str> = near.into_iter().map(String::as_str).collect();
     if near.is_empty() {
-        "; there is none".to_owned()
+        "; there is none: give -f the manifests of the workloads, too".to_owned()
     } else {
         format!("; there is {}{more}", near.join(", "))
     }
