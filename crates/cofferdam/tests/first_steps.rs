@@ -157,7 +157,7 @@ fn policies_without_workloads_say_what_is_missing() {
     let asked = ["policy", "explain", "-f", folder, "--from", "x/a", "--to", "x/b", "--port", "80"];
     let said = program::run(asked);
     assert_eq!(said.code, Some(2));
-    assert!(said.err.contains("give -f the manifests of the workloads, too"), "{}", said.err);
+    assert!(said.err.contains("give -f those of the workloads, too"), "{}", said.err);
     let said = program::run(["policy", "connectivity", "-f", folder]);
     assert_eq!((said.code, said.out.as_str()), (Some(0), ""));
     assert!(said.err.contains("nothing is allowed"), "{}", said.err);
