@@ -134,6 +134,13 @@ test("contain the attacker, note it, export the evidence: once, whatever is clic
 test("an incident is read on a phone", async () => {
   const server = await mock();
   const visitor = await visit(server, { size: PHONE, path: "incident?id=inc-7f31" });
+  // Nothing is beyond the edge or below something else: every page can be reached, and the filter read.
+  for (const link of await visitor.page.locator("nav a").all()) {
+    const { x, width } = await link.boundingBox();
+    assert.ok(x >= 0 && x + width <= PHONE.width, await link.textContent());
+  }
+  const [filter, time] = [await visitor.page.locator(".filter-input").boundingBox(), await visitor.page.locator(".time-range").boundingBox()];
+  assert.ok(filter.x + filter.width <= time.x || filter.y + filter.height <= time.y, "the filter is below the time");
   const { page } = visitor;
   await page.getByRole("heading", { name: /tunnels data/ }).waitFor();
   await settled(page);
@@ -193,6 +200,8 @@ test("the server goes and comes back; a session ends in the middle of it", async
   await page.goto(`${server.url}findings`);
   await page.getByText(/You are not logged in/).waitFor();
   assert.match(await page.locator("main").textContent(), /#token=/);
+  // It answers: that nobody is logged in is no silence.
+  await page.locator("footer").getByText(/Log in to see/).waitFor({ timeout: 40_000 });
   await page.goto(`${server.url}flows#token=wrong`);
   await page.getByText(/the token is not the one/).waitFor();
   assert.ok(!page.url().includes("wrong"), "a token stays in no address");

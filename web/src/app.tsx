@@ -1,6 +1,6 @@
 import { Component, lazy, Suspense, useEffect, useState, type ReactNode } from "react";
 import { useQuery } from "@tanstack/react-query";
-import { get, leave } from "./lib/api";
+import { ApiError, get, leave } from "./lib/api";
 import { count, moment, ZONE } from "./lib/format";
 import { useRoute, type PageName } from "./lib/route";
 import { useStatus } from "./lib/status";
@@ -55,12 +55,20 @@ function Nav({ status }: { status: Status | undefined }) {
   );
 }
 
-function Footer({ status, gone }: { status: Status | undefined; gone: boolean }) {
-  if (gone) {
+/** Why it is not known how things stand. Who answers, if only with an error, is not gone. */
+export function silence(error: unknown): string {
+  const status = error instanceof ApiError ? error.status : 0;
+  if (status === 401) return "Log in to see how things stand.";
+  const why = status === 0 ? "Cofferdam does not answer." : `Cofferdam does not say how things stand (status ${status}).`;
+  return `${why} It is asked again by itself.`;
+}
+
+function Footer({ status, error }: { status: Status | undefined; error: unknown }) {
+  if (error !== null) {
     return (
       <footer className="bad">
         <span role="status">
-          Cofferdam does not answer. What is shown is what was last heard{status ? ` at ${moment(status.time)}` : ""}; it is asked again by itself.
+          {silence(error)} {status && `What is shown is what was last heard at ${moment(status.time)}.`}
         </span>
       </footer>
     );
@@ -206,7 +214,7 @@ export function App({ refused }: { refused: unknown }) {
           </Fence>
         )}
       </main>
-      <Footer status={status.data} gone={status.isError} />
+      <Footer status={status.data} error={status.error} />
     </div>
   );
 }

@@ -5,6 +5,9 @@ import { ago, bytes, duration, money } from "../src/lib/format";
 import { joined } from "../src/lib/live";
 import type { LedgerRecord } from "../src/lib/types";
 import { typed } from "../src/parts/FilterBar";
+import { silence } from "../src/app";
+import { ApiError } from "../src/lib/api";
+import { isIndicator } from "../src/pages/Incident";
 import { turnedOf } from "../src/pages/Map";
 import { step } from "../src/pages/Records";
 import { gathered } from "../src/pages/Why";
@@ -59,6 +62,21 @@ describe("commands", () => {
   });
 });
 
+describe("the footer", () => {
+  it("says that nobody answers only where nobody does", () => {
+    expect(silence(new ApiError(0, "the server cannot be reached", null))).toMatch(/does not answer/);
+    expect(silence(new ApiError(401, "no session", null))).toMatch(/Log in/);
+    expect(silence(new ApiError(503, "busy", null))).toMatch(/503/);
+  });
+});
+
+describe("what an incident is about", () => {
+  it("is hunted for where it is a name or an address, and not where it is said in words", () => {
+    const subjects = ["huggingface.co", "192.0.2.0/24", "train/Job/x", "DNS past the cluster's resolver", "addresses and ports", ""];
+    expect(subjects.filter(isIndicator)).toEqual(["huggingface.co", "192.0.2.0/24", "train/Job/x"]);
+  });
+});
+
 describe("records", () => {
   const record = (number: number) => ({ number }) as LedgerRecord;
   it("come each once, the newest first, and no more than are kept", () => {
@@ -71,6 +89,7 @@ describe("records", () => {
       expect(call(detail).verb).toBe("");
     }
     expect(call({ operation: { tools: [1, "a", {}] } }).tools).toEqual(["a"]);
+    expect(call({ operation: { sources: ["acme/base", "", 7] } }).sources).toEqual(["acme/base", "wherever it is"]);
     expect(told({ type: { a: 1 } }, "type")).toBe("");
   });
 });

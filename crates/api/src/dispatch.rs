@@ -359,7 +359,8 @@ impl Shared {
         Ok(response)
     }
 
-    /// A file of the console; what is no file is its first page, which knows the rest.
+    /// A file of the console. A path of one part that is no file is its first page, which knows the rest; below a folder that page
+    /// would look for its own files there, and stay empty.
     fn asset(&self, request: &Request<Incoming>) -> Result<Response<AnswerBody>, Problem> {
         let path = request.uri().path();
         if is_below(path, "/api") {
@@ -374,10 +375,11 @@ impl Shared {
         }
         let codings = request.headers().get(header::ACCEPT_ENCODING).and_then(|it| it.to_str().ok());
         let codings = codings.unwrap_or("");
-        let is_file = path.rsplit('/').next().is_some_and(|name| name.contains('.'));
+        let is_page = path.strip_prefix('/').is_some_and(|name| !name.contains(['/', '.']));
         let found = (self.assets)(path, codings);
-        let found = found.or_else(|| if is_file { None } else { (self.assets)("/index.html", codings) });
-        let asset = found.ok_or_else(|| Problem::not_found("there is no such page"))?;
+        let found = found.or_else(|| if is_page { (self.assets)("/index.html", codings) } else { None });
+        let asset =
+            found.ok_or_else(|| Problem::not_found("there is no such page: the console begins at /"))?;
         let mut response = Response::new(AnswerBody::whole(asset.body));
         for (name, value) in asset.headers {
             let value = HeaderValue::from_str(&value).ok();

@@ -227,7 +227,10 @@ fn a_record_tells_its_rule_with_its_lines_and_what_it_belongs_to() {
         assert_eq!(joined["destination"], allowed["record"]["destination"]);
     }
     let denied = server.get(&format!("/records/{}", by("kind=flow&verdict=deny"))).json();
-    assert_eq!((&denied["deciding"], &denied["nearest"]["lacks"]), (&Value::Null, &"port".into()));
+    assert_eq!(
+        (&denied["deciding"], &denied["nearest"]["lacks"]),
+        (&Value::Null, &"the rule does not allow to do that".into())
+    );
 }
 
 #[test]

@@ -178,6 +178,7 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
         }
     }
     if args.summary {
+        drop(sheet);
         write!(out, "{}", summary.text())?;
         return Ok(());
     }

@@ -161,14 +161,19 @@ pub(crate) fn csv(cell: &str) -> String {
     }
 }
 
+/// Rows of a table that ends by which its columns are made as wide as they must be; those after these may make them wider.
+const MEASURED: usize = 500;
+
 /// Rows as they come, in one of the forms.
-pub(crate) struct Sheet<'w, W> {
+pub(crate) struct Sheet<'w, W: Write> {
     out: &'w mut W,
     output: Output,
     clock: Clock,
     heads: Vec<&'static str>,
     widths: Vec<usize>,
     rows: u64,
+    /// The first lines of a table, and which were denied, until the widths of columns are known.
+    held: Option<Vec<(Vec<String>, bool)>>,
     /// Whether each row is handed on at once.
     is_live: bool,
     has_colours: bool,
@@ -193,7 +198,8 @@ impl<'w, W: Write> Sheet<'w, W> {
         let has_colours =
             output == Output::Table && std::io::stdout().is_terminal() && NO_COLOR.value().is_none();
         let clock = form.clock(output);
-        Ok(Self { out, output, clock, heads, widths, rows: 0, is_live, has_colours })
+        let held = (output == Output::Table && !is_live).then(Vec::new);
+        Ok(Self { out, output, clock, heads, widths, rows: 0, held, is_live, has_colours })
     }
 
     /// One more. `cells` are asked for only where they are shown; what was denied stands out on a terminal.
@@ -229,12 +235,26 @@ impl<'w, W: Write> Sheet<'w, W> {
             return Ok(());
         }
         self.widths.resize(cells.len(), 0);
+        for (cell, width) in cells.iter().zip(&mut self.widths) {
+            *width = (*width).max(cell.chars().count());
+        }
+        let Some(held) = &mut self.held else { return self.put(&cells, is_denied) };
+        held.push((cells, is_denied));
+        if held.len() > MEASURED { self.measured() } else { Ok(()) }
+    }
+
+    /// Writes what is held: from here on rows go out as they come.
+    fn measured(&mut self) -> Result<()> {
+        let held = self.held.take().unwrap_or_default();
+        held.iter().try_for_each(|(cells, is_denied)| self.put(cells, *is_denied))
+    }
+
+    fn put(&mut self, cells: &[String], is_denied: bool) -> Result<()> {
         let last = cells.len().saturating_sub(1);
         let mut text = String::new();
-        for (column, (cell, width)) in cells.iter().zip(&mut self.widths).enumerate() {
+        for (column, (cell, width)) in cells.iter().zip(&self.widths).enumerate() {
             text.push_str(cell);
             if column < last {
-                *width = (*width).max(cell.chars().count());
                 text.extend(std::iter::repeat_n(' ', *width - cell.chars().count() + 2));
             }
         }
@@ -254,7 +274,10 @@ impl<'w, W: Write> Sheet<'w, W> {
                 self.rows += 1;
             }
             Output::Jsonl => writeln!(self.out, "{{\"missed\":{count}}}")?,
-            Output::Table => writeln!(self.out, "... {count} {what} were evicted before they could be read")?,
+            Output::Table => {
+                self.measured()?;
+                writeln!(self.out, "... {count} {what} were evicted before they could be read")?;
+            }
             // No row of values; who reads the file finds only rows in it.
             Output::Csv => {
                 writeln!(std::io::stderr(), "... {count} {what} were evicted before they could be read")?;
@@ -271,7 +294,8 @@ impl<'w, W: Write> Sheet<'w, W> {
     }
 
     /// There are no more. Who reads a table and was shown none is told, beside it: programs that read columns find nothing.
-    pub(crate) fn end(self) -> Result<()> {
+    pub(crate) fn end(mut self) -> Result<()> {
+        self.measured()?;
         match (self.output, self.rows) {
             (Output::Json, 0) => writeln!(self.out, "[]")?,
             (Output::Json, _) => writeln!(self.out, "]")?,
@@ -280,6 +304,13 @@ impl<'w, W: Write> Sheet<'w, W> {
             (Output::Table | Output::Jsonl | Output::Csv, _) => {}
         }
         Ok(())
+    }
+}
+
+/// What came before an error is shown, too.
+impl<W: Write> Drop for Sheet<'_, W> {
+    fn drop(&mut self) {
+        let _nobody_reads = self.measured();
     }
 }
 
@@ -365,6 +396,30 @@ mod tests {
         ] {
             assert_eq!(written(output, rows), text, "{output:?}");
         }
+    }
+
+    #[test]
+    fn columns_of_a_table_that_ends_fit_all_that_is_in_them() {
+        let shown = |is_live, rows: usize, ends: bool| {
+            let mut out = Vec::new();
+            let mut sheet =
+                Sheet::new(&mut out, &FormArgs::default(), (false, is_live), vec!["A", "B"], vec![1, 0])
+                    .unwrap();
+            for row in 0..rows {
+                let cells = |_: &Clock| vec!["x".repeat(row + 1), "y".to_owned()];
+                sheet.row(false, cells, || Ok(String::new())).unwrap();
+            }
+            if ends {
+                sheet.end().unwrap();
+            } else {
+                drop(sheet);
+            }
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(shown(false, 2, true), "A   B\nx   y\nxx  y\n");
+        assert_eq!(shown(false, 2, false), shown(false, 2, true), "also what came before an error");
+        assert_eq!(shown(true, 2, false), "A  B\nx  y\nxx  y\n", "who follows waits for nothing");
+        assert_eq!(shown(false, MEASURED * 2, true).lines().count(), 1 + MEASURED * 2);
     }
 
     #[test]

@@ -81,8 +81,10 @@ fn main() -> ExitCode {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let broken = |io: &std::io::Error| io.kind() == std::io::ErrorKind::BrokenPipe;
-    error.downcast_ref().is_some_and(broken)
+    let io = error.downcast_ref().map(std::io::Error::kind);
+    // What is written as JSON keeps it within an error of its own.
+    let json = || error.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+    io.or_else(json) == Some(std::io::ErrorKind::BrokenPipe)
 }
 
 /// An error with its causes, each said once: some errors already say those below them.
@@ -100,6 +102,14 @@ fn told(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use anyhow::{Context, anyhow};
+
+    #[test]
+    fn a_reader_who_has_seen_enough_is_no_error_in_any_form() {
+        let io = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        assert!(super::is_broken_pipe(&io().into()));
+        assert!(super::is_broken_pipe(&serde_json::Error::io(io()).into()));
+        assert!(!super::is_broken_pipe(&anyhow!("no such file")));
+    }
 
     #[test]
     fn a_cause_is_said_once() {

@@ -73,6 +73,7 @@ impl Rules {
 
 /// Files of a Core Rule Set: of the folder, and of `rules` in it.
 pub(crate) fn read_rules(rules: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    fs::metadata(rules).with_context(|| format!("reading rules of {}", rules.display()))?;
     let mut found = Vec::new();
     for folder in [rules.to_path_buf(), rules.join("rules")] {
         if folder.is_dir() {

@@ -133,3 +133,42 @@ fn nobody_who_answers_may_be_elsewhere() {
         assert!(said.err.contains(way_out), "{}", said.err);
     }
 }
+
+#[test]
+fn a_reader_who_has_seen_enough_ends_a_command_in_silence() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+        .args(["api", "openapi"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let said = child.wait_with_output().unwrap();
+    assert!(said.status.success() && said.stderr.is_empty(), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+#[test]
+fn policies_without_workloads_say_what_is_missing() {
+    let policies = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: a, namespace: x}, spec: {podSelector: {}}}";
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.yaml"), policies).unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let asked = ["policy", "explain", "-f", folder, "--from", "x/a", "--to", "x/b", "--port", "80"];
+    let said = program::run(asked);
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("give -f those of the workloads, too"), "{}", said.err);
+    let said = program::run(["policy", "connectivity", "-f", folder]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), ""));
+    assert!(said.err.contains("nothing is allowed"), "{}", said.err);
+}
+
+#[test]
+fn a_folder_without_manifests_is_told_to_whoever_enforces_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("up.sock");
+    let (folder, socket) = (folder.path().to_str().unwrap(), socket.to_str().unwrap());
+    let said = program::run(["up", "--judge-only", "--once", "-f", folder, "--socket", socket]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.out.contains("no object was found, so nothing is denied"), "{}", said.out);
+}

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "helpers of tests; a panic is the failure report")]
 
+use crate::program;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -136,4 +137,55 @@ fn sources_that_pages_for_engineers_name_are_there() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(looked_at > 100, "only {looked_at} names were found");
+}
+
+/// Whole objects among the blocks of YAML of a page.
+fn objects(text: &str) -> Vec<String> {
+    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split_once("```"));
+    let plain = blocks.map(|(block, _)| {
+        let indent = block.len() - block.trim_start_matches(' ').len();
+        block.lines().map(|line| line.get(indent..).unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    });
+    plain.filter(|block| block.starts_with("apiVersion:")).collect()
+}
+
+#[test]
+fn every_object_that_a_page_shows_is_read_without_an_error() {
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for page in pages() {
+        let found = objects(&fs::read_to_string(&page).unwrap());
+        if found.is_empty() {
+            continue;
+        }
+        seen += found.len();
+        let folder = tempfile::tempdir().unwrap();
+        for (number, object) in found.iter().enumerate() {
+            // One by one: a page may show an object twice, as it is and as it should be.
+            let file = folder.path().join(format!("{number}.yaml"));
+            fs::write(&file, object).unwrap();
+            let said = program::run(["policy", "check", "-f", file.to_str().unwrap()]);
+            if said.code != Some(0) {
+                wrong.push(format!("{}: {}{}", page.display(), said.out, said.err));
+            }
+        }
+    }
+    assert!(seen > 20, "{seen} objects");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_first_policy_of_the_first_page_works_as_it_is_written() {
+    let page = root().join("docs/how-to/write-a-first-policy.md");
+    let folder = tempfile::tempdir().unwrap();
+    for (number, object) in objects(&fs::read_to_string(page).unwrap()).iter().enumerate() {
+        fs::write(folder.path().join(format!("{number}.yaml")), object).unwrap();
+    }
+    let folder = folder.path().to_str().unwrap();
+    let said = program::run(["policy", "check", "-f", folder]);
+    assert!(said.out.contains("0 errors, 1 warning in 6 objects from 3 files"), "{}", said.out);
+    let asked = ["--from", "shop/web-0", "--to", "shop/db-0", "--port", "5432"];
+    let said = program::run(["policy", "explain", "-f", folder].into_iter().chain(asked));
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    let said = program::run(["policy", "connectivity", "-f", folder]);
+    assert_eq!(said.out, "shop/web[Deployment] -> shop/db[StatefulSet] : TCP 5432\n");
 }

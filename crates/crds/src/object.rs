@@ -257,7 +257,12 @@ fn expand<'n>(
         return;
     }
     let Some(kind) = peek_text(node, "kind").or(list.map(|(kind, _)| kind)) else {
-        d.error(node.place, Code::NotAnObject, "no Kubernetes object: kind is missing");
+        let mut diagnostic = Diagnostic::error(Code::NotAnObject, "no Kubernetes object: kind is missing");
+        diagnostic.suggestion = peek(node, "expect").map(|_| {
+            "a case of `cofferdam policy verify`? Give it apiVersion: conformance/v1 and kind: Case, and it may lie among manifests"
+                .to_owned()
+        });
+        d.report(node.place, diagnostic);
         return;
     };
     let api_version = peek_text(node, "apiVersion").or(list.map(|(_, version)| version)).unwrap_or_default();
@@ -312,7 +317,7 @@ fn decode<'n>(
         }
         ("", "Secret") if KeySecret::is_one(map) => Some(Object::KeySecret(KeySecret::decode(d, map))),
         (group, kind) => {
-            unknown_kind(d, item.node.place, group, version, kind);
+            unknown_kind(d, item, group, version, kind);
             None
         }
     }
@@ -444,7 +449,8 @@ impl PolicyKind {
 }
 
 /// A policy in a group that Cofferdam answers for is an error, another product's policy a warning, the rest a note.
-fn unknown_kind(d: &mut Decoder<'_>, place: Place, group: &str, version: &str, kind: &str) {
+fn unknown_kind<'n>(d: &mut Decoder<'n>, item: &Item<'n>, group: &str, version: &str, kind: &str) {
+    let place = item.node.place;
     let close = nearest(kind, POLICY_KINDS.iter().map(|(_, name, _)| *name));
     let policy_like = close.is_some() || kind.to_ascii_lowercase().contains("policy");
     let ours = matches!(group, "policy.networking.k8s.io" | OWN_GROUP)
@@ -481,6 +487,11 @@ fn unknown_kind(d: &mut Decoder<'_>, place: Place, group: &str, version: &str, k
         let message = format!("{written} is another product's policy; it is not enforced");
         d.report(place, Diagnostic::warning(Code::UnknownKind, message));
     } else {
+        // Nobody here knows whether it is in a namespace at all, where it names none.
+        if peek(item.node, "metadata").and_then(|node| peek_text(node, "namespace")).is_none() {
+            let object = ObjectName { namespace: d.intern(""), ..object_name(d, item) };
+            d.begin(Some(object));
+        }
         d.report(
             place,
             Diagnostic::note(Code::UnknownKind, format!("{written} is not a kind Cofferdam reads")),

@@ -352,3 +352,32 @@ fn own_kinds_that_are_no_policy_lie_beside_policies_and_say_who_reads_them() {
     let found = read.diagnostics.first().unwrap();
     assert!(found.is_error() && found.suggestion.as_ref().unwrap().contains("kind Rollout of"), "{found}");
 }
+
+#[test]
+fn an_object_of_an_unknown_kind_is_put_into_no_namespace_that_it_does_not_name() {
+    for (metadata, named) in [
+        ("{name: a}", "ClusterRole a: "),
+        ("{name: a, namespace: x}", "ClusterRole x/a: "),
+        ("{name: a, namespace: default}", "ClusterRole default/a: "),
+    ] {
+        let text =
+            format!("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {metadata}\n");
+        let read = read_objects("x.yaml", text.as_bytes());
+        let [told] = read.diagnostics.as_slice() else { panic!("{:#?}", read.diagnostics) };
+        assert!(told.to_string().contains(named), "{told}");
+    }
+}
+
+#[test]
+fn a_case_without_a_kind_is_told_how_it_may_lie_among_manifests() {
+    let told = |text: &str| {
+        let read = read_objects("expected.json", text.as_bytes());
+        let [told] = read.diagnostics.as_slice() else { panic!("{:#?}", read.diagnostics) };
+        assert!(read.objects.is_empty());
+        (told.is_error(), told.suggestion.clone().unwrap_or_default())
+    };
+    let (is_error, help) = told(r#"{"id": "a", "expect": []}"#);
+    assert!(is_error && help.contains("kind: Case"), "{help}");
+    assert_eq!(told(r#"{"id": "a"}"#), (true, String::new()));
+    assert!(!told(r#"{"apiVersion": "conformance/v1", "kind": "Case", "expect": []}"#).0);
+}

@@ -227,7 +227,7 @@ impl Pair {
             return None;
         }
         let sentence = format!(
-            "{} tried to write to {} {count} times ({least} in ten minutes are the limit), the last time {}; it was refused",
+            "{} tried to write to {} {count} times (the limit is {least} in ten minutes), the last time {}; it was refused",
             event.who,
             call.service,
             call.subject

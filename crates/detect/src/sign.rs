@@ -65,8 +65,9 @@ impl Signs {
             return None;
         }
         let count = seen.evidence.count();
+        let often = if count == 1 { "once".to_owned() } else { format!("{count} times") };
         let sentence = format!(
-            "{} tried {words}, {count} times ({least} in ten minutes are the limit); it was refused",
+            "{} tried {words}, {often} (the limit is {least} in ten minutes); it was refused",
             event.who
         );
         let numbers = vec![Number::of("attempts", real(count)).from(real(least))];

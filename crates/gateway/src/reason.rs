@@ -533,7 +533,7 @@ impl Reason {
                 "the rule limits tokens or money, and those of a WebSocket, of a batch whose requests are elsewhere, or of a limit that is no number cannot be counted"
             }
             Self::QuotaStore => {
-                "the store of shared budgets cannot be reached, and what this gateway may use without it is used up"
+                "the store of shared budgets cannot be reached, or too many requests wait for it, and what this gateway may use without it is used up"
             }
             Self::CentralUnreachable => {
                 "no replica of the egress gateway, through which it must go, takes it"

@@ -194,7 +194,9 @@ impl Upload {
             let somebody_took = last.is_some() && last != used;
             (last, in_vain) = (used, if somebody_took { 0 } else { in_vain + 1 });
             let Some(purse) = &self.purse else { break };
-            purse.draw(Arc::clone(&self.name), bytes).await;
+            if !purse.draw(Arc::clone(&self.name), bytes).await {
+                break;
+            }
         }
         // There may be enough, and nobody knows.
         Err(Reason::QuotaStore)

@@ -235,7 +235,7 @@ impl Reason {
             Self::LimitStore => (
                 "limit-store",
                 503,
-                "the store of shared limits cannot be reached, and what this gateway may use without it is used up",
+                "the store of shared limits cannot be reached, or too many requests wait for it, and what this gateway may use without it is used up",
             ),
             Self::NoPrice => ("no-price", 403, "a limit is of money, and what it costs is not known"),
             Self::WafBlocked => ("waf-blocked", 403, "it looks like an attack on the server"),

@@ -105,13 +105,19 @@ impl Judging<'_> {
             let store = purse.map(|purse| purse.store_is());
             ledger.take(effective, &Need { consumer, model, amount, now: seconds(), store })
         };
-        let mut taken = take();
+        let (mut taken, mut was_asked) = (take(), true);
         for _ in 0..MOST_DRAWS {
             let (Err(Short::Unleased(accounts, _)), Some(purse)) = (&taken, purse) else { break };
             for account in accounts.clone() {
-                purse.draw(account, amount).await;
+                was_asked = purse.draw(account, amount).await;
+                if !was_asked {
+                    break;
+                }
             }
             taken = take();
+            if !was_asked {
+                break;
+            }
         }
         let is_down = purse.is_some_and(|purse| purse.store_is() != StoreIs::Up);
         let short = match taken {
@@ -122,9 +128,9 @@ impl Judging<'_> {
             Err(short) => short,
         };
         // There may be enough, and nobody knows.
-        let is_unknown = is_down && matches!(short, Short::Unleased(..));
+        let is_unknown = (is_down || !was_asked) && matches!(short, Short::Unleased(..));
         let Spent { source, message, retry_after, headers, .. } = short.spent();
-        guard.record.without_store = is_unknown;
+        guard.record.without_store = is_unknown && is_down;
         let rule = Some(source.to_string());
         if is_unknown {
             return Err(Stop { rule, retry_after: Some(1), ..Reason::LimitStore.into() });

@@ -24,6 +24,18 @@ pub enum LedgerError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// A folder is where the file is to be.
+    #[error("ledger {path}: it is a folder: name a file, such as ledger.db in it")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder of the file is not there.
+    #[error("ledger {path}: its folder is not there: make it, or name a file elsewhere")]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file was written by a program that knows more.
     #[error(
         "ledger {path}: it has version {found}, and this program knows {known}: use the program that wrote it, or another file"

@@ -331,6 +331,9 @@ impl Reader {
         if matches!(path.try_exists(), Ok(false)) {
             return Err(LedgerError::Absent { path: path.to_owned() });
         }
+        if path.is_dir() {
+            return Err(LedgerError::Folder { path: path.to_owned() });
+        }
         let connection = match Self::connect(path.as_os_str(), path, OpenFlags::empty()) {
             // SQLite keeps a file beside it where others may write. Nobody can here, and nothing of what was written is elsewhere.
             Err(error) if error.is_unwritable() && !has_log(path) => {

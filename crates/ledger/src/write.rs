@@ -115,6 +115,22 @@ impl Ledger {
         }
     }
 
+    /// Whether a file could be there at all, without opening it.
+    ///
+    /// # Errors
+    /// It is a folder, or its folder is not there.
+    pub fn can_be_at(path: &Path) -> Result<(), LedgerError> {
+        if path.is_dir() {
+            return Err(LedgerError::Folder { path: path.to_owned() });
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        match folder.map(Path::try_exists) {
+            Some(Ok(false)) => Err(LedgerError::NoFolder { path: path.to_owned() }),
+            // What else is wrong is said by who opens it.
+            Some(Ok(true) | Err(_)) | None => Ok(()),
+        }
+    }
+
     /// The same for whoever had it open, dropped it, and knows from an error that it is damaged: what is damaged in the middle
     /// shows only when it is read, so that opening the file would not help. `damage` is what the error said; it is taken when
     /// the file was put aside.
@@ -141,6 +157,7 @@ impl Ledger {
 
     fn open_as_it_is(path: &Path) -> Result<Self, LedgerError> {
         let failed = |doing| move |source| LedgerError::Sqlite { path: path.to_owned(), doing, source };
+        Self::can_be_at(path)?;
         let connection = Connection::open(path).map_err(failed("opening it"))?;
         connection.busy_timeout(PATIENCE).map_err(failed("opening it"))?;
         schema::prepare(&connection, path)?;

@@ -139,6 +139,20 @@ fn a_ledger_that_is_not_there_is_told_so_and_none_is_made() {
 }
 
 #[test]
+fn a_folder_and_a_file_in_no_folder_are_told_apart_from_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |error: LedgerError| {
+        assert!(!error.is_damage(), "{error}");
+        error.to_string()
+    };
+    assert!(told(Reader::open(folder.path()).unwrap_err()).contains("it is a folder"));
+    assert!(told(Ledger::open(folder.path()).unwrap_err()).contains("it is a folder"));
+    let nowhere = folder.path().join("nowhere/ledger.db");
+    assert!(told(Ledger::open(&nowhere).unwrap_err()).contains("its folder is not there"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn what_a_newer_or_another_program_wrote_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let newer = folder.path().join("newer.db");

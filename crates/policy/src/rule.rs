@@ -391,12 +391,12 @@ impl RuleEntry {
     }
 
     /// The rule as its author knows it, for what is counted over states of policy: its position may change with any edit of its
-    /// file; where it has a name, that stays.
+    /// file; where it has a name, that stays. A rule without a name is not taken for one whose name is a number.
     pub fn known_as(&self) -> String {
         let object = self.object.as_ref().map(ToString::to_string).unwrap_or_default();
         match &self.name {
             Some(name) => format!("{object} {name}"),
-            None => format!("{object} {}", self.index.unwrap_or_default()),
+            None => format!("{object}#{}", self.index.unwrap_or_default()),
         }
     }
 }
@@ -476,6 +476,25 @@ pub struct ClosedScope {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_without_a_name_is_known_as_no_rule_with_a_name_is() {
+        let entry = |index, name: Option<&str>| RuleEntry {
+            reason: Reason::EgressPolicyAllow,
+            object: Some(ObjectRef { kind: "EgressPolicy".into(), namespace: "x".into(), name: "p".into() }),
+            direction: Some(Direction::Egress),
+            index: Some(index),
+            name: name.map(Into::into),
+            field: "".into(),
+            source: None,
+            upload: None,
+            requests: None,
+        };
+        assert_eq!(entry(3, None).known_as(), "EgressPolicy x/p#3");
+        assert_ne!(entry(3, None).known_as(), entry(0, Some("3")).known_as());
+        assert_ne!(entry(3, None).known_as(), entry(0, Some("#3")).known_as());
+        assert_eq!(entry(0, Some("chat")).known_as(), entry(7, Some("chat")).known_as());
+    }
 
     #[test]
     fn limits_are_told_as_they_are_written() {

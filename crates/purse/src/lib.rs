@@ -89,12 +89,12 @@ impl<A: Accounts> Purse<A> {
         &self.means
     }
 
-    /// Has what a request needs drawn, if that is possible. What came of it is in the account.
-    pub async fn draw(&self, key: A::Key, amount: A::Amount) {
+    /// Has what a request needs drawn, if that is possible. What came of it is in the account. Returns whether it came to its turn:
+    /// where too many wait before it, nobody asked, and what the account has says nothing of what there is.
+    #[must_use]
+    pub async fn draw(&self, key: A::Key, amount: A::Amount) -> bool {
         let (done, drawn) = oneshot::channel();
-        if self.asks.try_send(Needed { key, amount, done }).is_ok() {
-            let _drawn_or_given_up = drawn.await;
-        }
+        self.asks.try_send(Needed { key, amount, done }).is_ok() && drawn.await.is_ok()
     }
 
     /// Whether it can be reached, and what may be used where it cannot.
@@ -228,5 +228,57 @@ impl<A: Accounts> Drawing<A> {
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         standing.failures += 1;
         standing.problem = Some(why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    /// Accounts of which the store is never asked.
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Accounts for Nothing {
+        type Key = ();
+        type Amount = ();
+
+        fn lease_ask(&self, (): &(), (): ()) -> Option<Ask> {
+            None
+        }
+
+        fn leased(&self, _: usize) -> Vec<()> {
+            Vec::new()
+        }
+
+        fn lease_news_of(&self, (): &()) -> Option<Ask> {
+            None
+        }
+
+        fn lease_granted(&self, (): &(), _: &Ask, _: &[Grant]) {}
+    }
+
+    #[test]
+    fn who_finds_no_room_in_the_queue_is_told_that_nobody_asked() {
+        let means = StoreMeans {
+            address: StoreAddress::Unix("/nonexistent".into()),
+            roots: None,
+            user: None,
+            password: None,
+            node: "node".into(),
+            down: WhenDown::Deny,
+        };
+        let (asks, mut asked) = mpsc::channel(1);
+        let purse = Purse::<Nothing> { means: Arc::new(means), asks, standing: Arc::default() };
+        let mut context = Context::from_waker(Waker::noop());
+        let mut first = pin!(purse.draw((), ()));
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        let second = pin!(purse.draw((), ()));
+        assert!(!second.poll(&mut context).map(|was_asked| assert!(!was_asked)).is_pending());
+        asked.try_recv().unwrap().done.send(()).unwrap();
+        assert!(!first.poll(&mut context).map(|was_asked| assert!(was_asked)).is_pending());
+        assert_eq!(purse.store_is(), StoreIs::Up, "nothing is wrong with the store");
     }
 }

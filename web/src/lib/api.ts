@@ -20,7 +20,7 @@ export class ApiError extends Error {
 
   /** What somebody can do about it. */
   get way(): string {
-    if (this.status === 401) return "Open the address with #token= that Cofferdam printed when it started, or give a token: that one, or on a cluster one of `kubectl create token`.";
+    if (this.status === 401) return "Open the address with #token= that Cofferdam printed when it started, or give a token: that one, or on a cluster one that “kubectl create token” prints.";
     if (this.status === 403) return "Your role may look and not do this. Ask somebody with the role operator.";
     if (this.status === 404) return "It may be older than what the ledger keeps. Widen the time, or go back to the list.";
     if (this.status === 429 || this.status === 503) return "The server is busy. It is asked again in a moment; a shorter time range helps.";

@@ -5,6 +5,8 @@ export interface Call {
   verb: string;
   resource: string;
   model: string;
+  /** What it has copied, besides: where a copy comes from. */
+  sources: string[];
   tools: string[];
   tokens: number | null;
   cost: number | null;
@@ -25,6 +27,7 @@ function fields(value: unknown): Fields {
 const text = (value: unknown) => (typeof value === "string" ? value : "");
 const number = (value: unknown) => (typeof value === "number" && Number.isFinite(value) ? value : null);
 const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
+const texts = (value: unknown) => list(value).filter((it): it is string => typeof it === "string");
 
 /** Reads it; what is not there is empty. */
 export function call(detail: unknown): Call {
@@ -41,7 +44,8 @@ export function call(detail: unknown): Call {
     verb: text(operation["verb"]),
     resource: text(operation["resource"]),
     model: text(operation["model"]) || text(usage["model"]),
-    tools: list(operation["tools"]).filter((tool): tool is string => typeof tool === "string"),
+    sources: texts(operation["sources"]).map((source) => source || "wherever it is"),
+    tools: texts(operation["tools"]),
     tokens: input === null && output === null ? null : (input ?? 0) + (output ?? 0),
     cost: number(cost["nanos"]),
     currency: text(cost["currency"]) || null,

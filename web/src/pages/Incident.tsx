@@ -194,8 +194,14 @@ function Notes({ incident }: { incident: Incident }) {
   );
 }
 
+/** Whether a subject is something to hunt for: others are said in words, such as "addresses and ports". */
+export function isIndicator(subject: string): boolean {
+  return subject !== "" && !/\s/.test(subject);
+}
+
 function Whole({ whole }: { whole: IncidentWhole }) {
   const { incident } = whole;
+  const indicators = incident.destinations.filter(isIndicator);
   return (
     <>
       <Head incident={incident} />
@@ -220,16 +226,18 @@ function Whole({ whole }: { whole: IncidentWhole }) {
               <Radius key={of.workload} of={of} />
             ))}
           </section>
-          <section className="panel">
-            <h3>Hunt for it elsewhere</h3>
-            <p className="buttons">
-              {incident.destinations.map((destination) => (
-                <Link key={destination} to="hunt" changes={{ indicator: destination }} className="button">
-                  <Name text={destination} />
-                </Link>
-              ))}
-            </p>
-          </section>
+          {indicators.length > 0 && (
+            <section className="panel">
+              <h3>Hunt for it elsewhere</h3>
+              <p className="buttons">
+                {indicators.map((destination) => (
+                  <Link key={destination} to="hunt" changes={{ indicator: destination }} className="button">
+                    <Name text={destination} />
+                  </Link>
+                ))}
+              </p>
+            </section>
+          )}
           <Notes incident={incident} />
         </div>
       </div>

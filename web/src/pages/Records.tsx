@@ -4,7 +4,7 @@ import { asked, get } from "../lib/api";
 import { showCommand } from "../lib/cli";
 import { count, short } from "../lib/format";
 import { ENDED, MOST, useLive } from "../lib/live";
-import { go, timespan, useRoute } from "../lib/route";
+import { filters, go, timespan, useRoute } from "../lib/route";
 import { useTheme } from "../lib/theme";
 import type { LedgerRecord, Page, Series } from "../lib/types";
 import { Chart } from "../parts/Chart";
@@ -89,6 +89,7 @@ export function Records({ page }: { page: keyof typeof TABLES }) {
 
   const columns = useMemo(() => table.columns(new Date()), [table]);
   const more = live.dropped === 0 && past.hasNextPage && !past.isFetchingNextPage && there.length < DEEPEST ? () => void past.fetchNextPage() : null;
+  const isFiltered = Object.keys(filters(params)).length > 0;
   const lost = (past.data?.pages[0]?.lost ?? 0) + live.lost;
   return (
     <>
@@ -112,16 +113,16 @@ export function Records({ page }: { page: keyof typeof TABLES }) {
           <Copy label="Copy as CLI" text={showCommand(table.kinds, asking, Date.now(), table.tool)} />
         </span>
       </div>
-      {series.data && <Chart series={series.data} theme={theme} choose={(since, until) => go(page, { range: null, since: new Date(since).toISOString(), until: new Date(until).toISOString() })} />}
+      {series.data && series.data.series.length > 0 && <Chart series={series.data} theme={theme} choose={(since, until) => go(page, { range: null, since: new Date(since).toISOString(), until: new Date(until).toISOString() })} />}
       {past.isPending ? (
         <Loading what={table.what} />
       ) : past.isError && there.length === 0 ? (
         <Problem error={past.error} retry={() => void past.refetch()} />
       ) : rows.length === 0 ? (
-        <Empty title={`No ${table.what} in this time with these filters`}>
+        <Empty title={`No ${table.what} in this time${isFiltered ? " with these filters" : ""}`}>
           <p>{table.nothing}</p>
           <p>
-            Try a longer time or fewer filters. Nothing runs yet? <code>make run</code> shows the example pipeline with an attack on it.
+            Try a longer time{isFiltered ? " or fewer filters" : ""}. Nothing runs yet? <code>make run</code> shows the example pipeline with an attack on it.
           </p>
         </Empty>
       ) : (

@@ -48,7 +48,7 @@ function Budgets({ budgets }: { budgets: Budget[] }) {
                   of {amount(budget, budget.limit)} <span className="muted">({Math.round(share * 100)} %)</span>
                 </>
               )}
-              {budget.resets && <span className="muted"> · anew {moment(budget.resets)}</span>}
+              {budget.resets && <span className="muted"> · begins anew {moment(budget.resets)}</span>}
             </p>
             <p className="muted">
               <Name text={budget.rule} />
@@ -61,6 +61,8 @@ function Budgets({ budgets }: { budgets: Budget[] }) {
 }
 
 function Row({ item }: { item: UsageItem }) {
+  // What is no call of a model has neither tokens nor a price.
+  const isCall = item.input_tokens + item.output_tokens + (item.cost_nanos ?? 0) > 0 || !!item.model;
   return (
     <tr>
       <td>
@@ -77,9 +79,9 @@ function Row({ item }: { item: UsageItem }) {
       <td className="number">{count(item.calls)}</td>
       <td className={`number ${item.denied > 0 ? "text-deny" : ""}`}>{count(item.denied)}</td>
       <td className="number" title={`${count(item.input_tokens)} in, ${count(item.output_tokens)} out`}>
-        {short(item.input_tokens)} / {short(item.output_tokens)}
+        {isCall ? `${short(item.input_tokens)} / ${short(item.output_tokens)}` : "–"}
       </td>
-      <td className="number">{money(item.cost_nanos, item.currency)}</td>
+      <td className="number">{isCall ? money(item.cost_nanos, item.currency) : "–"}</td>
       <td className="number">{millis(item.p50_ms)}</td>
       <td className="number">{millis(item.p95_ms)}</td>
       <td className="number">{millis(item.first_token_p50_ms)}</td>
@@ -100,10 +102,10 @@ function Shown({ data, order, source }: { data: Usage; order: string; source: st
       {budgets.length > 0 && <Budgets budgets={budgets} />}
       {items.length === 0 ? (
         <Empty title="No AI calls in this time">
-          <p>Calls are counted where a rule looks at requests (`operations`). Costs need prices: start Cofferdam with a file of them.</p>
+          <p>Calls are counted where a rule looks at requests (<code>operations</code>). Costs need prices: start Cofferdam with a file of them.</p>
         </Empty>
       ) : (
-        <div className="table-place" tabIndex={0} role="region" aria-label="Calls by workload and model">
+        <div className="table-place dense" tabIndex={0} role="region" aria-label="Calls by workload and model">
           <table>
             <thead>
               <tr>

@@ -188,7 +188,7 @@ function NearestRule({ nearest, shown }: { nearest: Nearest; shown: boolean }) {
     <section>
       <h3>Nearest rule that allows</h3>
       <p>
-        <Name text={nearest.rule} wrap /> <span className="muted">would, but for</span> <Name text={words(nearest.lacks)} wrap />
+        <Name text={nearest.rule} wrap /> <span className="muted">would, but</span> <Name text={words(nearest.lacks)} wrap />
       </p>
       {!shown && nearest.deciding && <Excerpt lines={nearest.deciding.lines} label="Lines of the nearest rule" />}
     </section>
@@ -206,6 +206,7 @@ function Facts({ record }: { record: LedgerRecord }) {
     ["received", bytes(record.bytes_received)],
     ["node", record.node],
     ["does", of ? `${of.verb} ${of.resource}`.trim() : ""],
+    ["copies from", of?.sources.join(", ") ?? ""],
     ["request", of ? `${of.method} ${of.path}`.trim() : ""],
     ["status", of?.status ? String(of.status) : ""],
     ["model", of?.model ?? ""],

@@ -1,3 +1,4 @@
+import type { ReactNode } from "react";
 import type { Column } from "../parts/Grid";
 import { call, told } from "../lib/call";
 import { bytes, clock, count, money, short } from "../lib/format";
@@ -8,11 +9,11 @@ import { Name, Party } from "../parts/Name";
 type C = Column<LedgerRecord>;
 
 function time(now: Date): C {
-  return { key: "time", title: "Time", width: "86px", cell: (it) => <time dateTime={it.time}>{clock(it.time, now)}</time> };
+  return { key: "time", title: "Time", width: "82px", cell: (it) => <time dateTime={it.time}>{clock(it.time, now)}</time> };
 }
 const VERDICT: C = { key: "verdict", title: "Verdict", width: "78px", cell: (it) => <VerdictBadge verdict={it.verdict} /> };
 const SOURCE: C = { key: "source", title: "From", width: "minmax(115px, 1fr)", cell: (it) => <Party text={it.source} /> };
-const RULE: C = { key: "rule", title: "Decided by", width: "minmax(150px, 1.7fr)", cell: (it) => <Name text={it.rule || it.reason} /> };
+const RULE: C = { key: "rule", title: "Decided by", width: "minmax(130px, 1.7fr)", cell: (it) => <Name text={it.rule || it.reason} /> };
 const COUNT: C = { key: "count", title: "Count", width: "52px", number: true, cell: (it) => count(it.count) };
 const NODE: C = { key: "node", title: "Node", width: "minmax(60px, 0.4fr)", cell: (it) => <Name text={it.node} /> };
 
@@ -35,7 +36,7 @@ const TYPE: C = { key: "type", title: "Type", width: "60px", cell: (it) => <Name
 const REASON: C = { key: "reason", title: "Why", width: "minmax(100px, 0.7fr)", cell: (it) => <Name text={it.reason} /> };
 
 const SERVICE: C = { key: "service", title: "Service", width: "minmax(105px, 0.9fr)", cell: (it) => <Name text={it.destination} /> };
-const VERB: C = { key: "verb", title: "Does", width: "84px", cell: (it) => <Name text={call(it.detail).verb} /> };
+const VERB: C = { key: "verb", title: "Does", width: "76px", cell: (it) => <Name text={call(it.detail).verb} /> };
 const WHAT: C = {
   key: "what",
   title: "What",
@@ -48,7 +49,7 @@ const WHAT: C = {
 const TOKENS: C = {
   key: "tokens",
   title: "Tokens",
-  width: "64px",
+  width: "58px",
   number: true,
   cell: (it) => {
     const { tokens } = call(it.detail);
@@ -58,7 +59,7 @@ const TOKENS: C = {
 const COST: C = {
   key: "cost",
   title: "Cost",
-  width: "84px",
+  width: "82px",
   number: true,
   cell: (it) => {
     const of = call(it.detail);
@@ -68,7 +69,7 @@ const COST: C = {
 const TOOK: C = {
   key: "took",
   title: "Took",
-  width: "70px",
+  width: "62px",
   number: true,
   cell: (it) => {
     const { milliseconds } = call(it.detail);
@@ -83,7 +84,8 @@ export interface TablePage {
   columns: (now: Date) => C[];
   /** Only requests with such a tool. */
   tool?: string;
-  nothing: string;
+  /** Why there may be nothing. */
+  nothing: ReactNode;
 }
 
 /** The pages that are a table of records. */
@@ -104,13 +106,21 @@ export const TABLES: Record<"flows" | "dns" | "calls" | "tools", TablePage> = {
     kinds: ["ai_call"],
     what: "API calls",
     columns: (now) => [time(now), VERDICT, SOURCE, SERVICE, VERB, WHAT, TOKENS, COST, TOOK, RULE, NODE],
-    nothing: "Requests appear here where a rule looks at them: one with `operations`. Rules without it let connections through unopened.",
+    nothing: (
+      <>
+        Requests appear here where a rule looks at them: one with <code>operations</code>, <code>models</code>, <code>tools</code> and the like. Other rules let connections through unopened.
+      </>
+    ),
   },
   tools: {
     kinds: ["ai_call"],
     what: "calls with tools",
     columns: (now) => [time(now), VERDICT, SOURCE, SERVICE, TOOLS, WHAT, RULE, NODE],
     tool: "*",
-    nothing: "Requests that offer or call tools appear here, where a rule looks at them: one with `operations`.",
+    nothing: (
+      <>
+        Requests that offer or call tools appear here where a rule looks at them: one with <code>operations</code>, <code>tools</code> and the like.
+      </>
+    ),
   },
 };

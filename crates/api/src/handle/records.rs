@@ -7,6 +7,7 @@ use crate::shape::List;
 use crate::shape::records::{Nearest, Record, Why};
 use ledger::query::TEXTS;
 use ledger::{BoundedStore, Column, Entry, EntryFilter, Kind, Match, Stored, Verdict};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// How far from it what is joined may be, in microseconds.
@@ -114,5 +115,7 @@ fn is_same_connection(one: &Entry, other: &Entry) -> bool {
 fn nearest(detail: &Value) -> Option<Nearest> {
     let rule = detail.get("nearest")?.as_str()?.to_owned();
     let lacks = detail.get("unmet").or_else(|| detail.get("lacks")).cloned().unwrap_or_default();
+    // A word for programs, where there is no more: for people a clause.
+    let lacks = policy::Mismatch::deserialize(&lacks).map_or(lacks, |lacks| lacks.describe().into());
     Some(Nearest { rule, lacks, deciding: None })
 }

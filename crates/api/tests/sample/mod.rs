@@ -149,7 +149,7 @@ fn detail(
         })),
         Kind::Audit => Some(json!({ "text": "looked at it" })),
         Kind::Flow | Kind::Dns | Kind::Tls if verdict == Verdict::Deny => {
-            Some(json!({ "verdict": "deny", "nearest": RULE, "lacks": "port" }))
+            Some(json!({ "verdict": "deny", "nearest": RULE, "lacks": "verb" }))
         }
         // Each differs from all others, so that they do not become one.
         Kind::Flow | Kind::Dns | Kind::Tls => Some(json!({ "n": number })),

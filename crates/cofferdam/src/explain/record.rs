@@ -370,7 +370,9 @@ fn number(told: &Value) -> Option<String> {
 impl Rule {
     fn of_verdict(at: &'static str, rule: &RuleVerdict) -> Self {
         let place = rule.source.as_ref().map(|source| (source.file.to_string(), source.line as usize));
-        Self { at, text: format!("{}: {rule}: {}", rule.verdict, rule.reason.describe()), place }
+        // What no rule decided is told by its reason alone.
+        let by = rule.object.as_ref().map(|_| format!(": {rule}")).unwrap_or_default();
+        Self { at, text: format!("{}{by}: {}", rule.verdict, rule.reason.describe()), place }
     }
 
     /// A rule as records name it, with its place in parentheses at the end.

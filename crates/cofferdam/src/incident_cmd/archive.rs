@@ -108,6 +108,8 @@ fn of_ledger(args: &EvidenceArgs) -> Result<(Bundle, bool)> {
     let annotation = Annotation { on, what: Mark::Exported, text: None, manifest };
     order(&args.place, Order::Annotate(annotation))
         .context("the evidence is written, but nobody noted that")?;
+    // Whoever checks it at once against the ledger finds it noted there.
+    order(&args.place, Order::Seal).context("having the ledger sealed")?;
     Ok((bundle, true))
 }
 

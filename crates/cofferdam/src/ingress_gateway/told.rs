@@ -191,8 +191,8 @@ fn line(record: &Record) -> String {
 pub(super) fn serves(server: &Server) -> String {
     let addresses = server.addresses();
     if addresses.is_empty() {
-        return "in force, and listens nowhere: no Gateway has a listener, or none a class with the controllerName \
-                cofferdam.dev/ingress-gateway"
+        return "in force, and listens nowhere: no listener is in force (what is said of Gateways above says why), or no Gateway \
+                has a class with the controllerName cofferdam.dev/ingress-gateway"
             .to_owned();
     }
     let listed: Vec<_> = addresses.iter().map(|(port, at)| format!("{at} for port {port}")).collect();

@@ -56,6 +56,13 @@ pub(super) fn run(args: &ConnectivityArgs, out: &mut impl Write) -> Result<bool>
         Output::Mermaid => render::mermaid(&entries),
         Output::Svg => render::svg(&entries),
     };
+    if entries.is_empty() {
+        writeln!(std::io::stderr(), "nothing is allowed: no workload may reach another, or the outside")?;
+        // Those that draw have a drawing of nothing, and those that list an empty list.
+        if matches!(args.output, Output::Text) && !args.json {
+            return Ok(complete);
+        }
+    }
     out.write_all(text.as_bytes())?;
     if !text.ends_with('\n') {
         writeln!(out)?;

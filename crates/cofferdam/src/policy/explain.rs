@@ -147,6 +147,11 @@ pub(crate) fn end<'a>(world: &'a World, text: &str) -> Result<Endpoint<'a>> {
         );
     };
     let pod = world.find_pod(namespace, pod).ok_or_else(|| {
+        if world.pods.is_empty() {
+            return anyhow!(
+                "there is no pod {name:?}: no manifest has any; give -f those of the workloads, too"
+            );
+        }
         anyhow!("there is no pod {name:?}{}", suggestion(name, world.pods.iter().map(ToString::to_string)))
     })?;
     Ok(Endpoint::pod(world, pod))

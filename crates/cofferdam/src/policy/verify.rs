@@ -24,8 +24,8 @@ const MOST_PACKETS: usize = 1500;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam policy verify tests/cases
-  cofferdam policy verify ../shared/conformance --enforcer compiled
-  sudo cofferdam policy verify ../shared/conformance --enforcer kernel --sample 40 --seed 7
+  cofferdam policy verify tests/cases examples/genai --enforcer compiled
+  sudo cofferdam policy verify tests/cases --enforcer kernel --sample 40 --seed 7
   cofferdam policy verify tests/cases --case own-node --json
   cofferdam policy verify --random 4000 --enforcer compiled
 

@@ -109,12 +109,14 @@ impl Pen {
     /// One that keeps records until it begins to write them: a process with threads cannot enter a user namespace, as a lab may.
     pub(crate) fn new(path: &Path, retention: Retention) -> Self {
         let (entries, received) = sync_channel(QUEUE);
+        // Told from the start; whether it can be opened shows when it is.
+        let problem = Ledger::can_be_at(path).err().map(|error| error.to_string());
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             written: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             ends: AtomicBool::new(false),
-            state: Mutex::default(),
+            state: Mutex::new(State { problem, ..State::default() }),
             sealed: Condvar::new(),
         });
         let hand =

@@ -60,7 +60,14 @@ impl Say {
         let took = Duration::from_micros(load.took_micros);
         let objects = counted(load.objects, "object");
         let (errors, warnings) = (counted(load.errors, "error"), counted(load.warnings, "warning"));
-        self.text(&format!("{text}{objects}, {errors}, {warnings}: {outcome} ({took:.1?})\n"));
+        // As quiet as a folder whose policies allow all.
+        let empty = match load.objects + load.errors {
+            0 => {
+                "no object was found, so nothing is denied: manifests are files that end in .yaml, .yml or .json\n"
+            }
+            _ => "",
+        };
+        self.text(&format!("{text}{objects}, {errors}, {warnings}: {outcome} ({took:.1?})\n{empty}"));
     }
 
     /// Something worth knowing.

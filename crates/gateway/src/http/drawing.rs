@@ -120,9 +120,9 @@ async fn reserve(
 ) -> Result<Meter, Reason> {
     let money = price.as_ref().map_or(0, |price| price.cost(tokens));
     let amount = Amount { tokens: tokens.sum(), money };
-    let mut reserved = account.reserve(amount, now());
+    let (mut reserved, mut was_asked) = (account.reserve(amount, now()), true);
     if let (Err(Short::Unleased(_)), Some(shared)) = (&reserved, &account.shared) {
-        shared.purse.draw(account.key, amount).await;
+        was_asked = shared.purse.draw(account.key, amount).await;
         reserved = account.reserve(amount, now());
     }
     let is_down = account.shared.as_ref().is_some_and(|shared| shared.purse.store_is() != StoreIs::Up);
@@ -135,7 +135,7 @@ async fn reserve(
             Ok(Meter { reservation, asked: tokens.input, course, price })
         }
         // There may be enough, and nobody knows.
-        Err(Short::Unleased(_)) if is_down => Err(Reason::QuotaStore),
+        Err(Short::Unleased(_)) if is_down || !was_asked => Err(Reason::QuotaStore),
         Err(Short::Spent(spent) | Short::Unleased(spent)) => {
             guard.spent(spent);
             Err(spent.reason)
