@@ -260,7 +260,7 @@ fn cluster_pods_of_a_namespace_with_its_own_authority_trust_and_are_read_by_no_o
         "what pods trust stays until there is something else"
     );
 
-    // Its own, with the cluster's trusted beside for those that were not started anew.
+    // Its own; pods are told of another beside it where the Secret says so.
     let (certificate, key) = Root::make(SystemTime::now()).unwrap();
     write_in(&world, "shop", &json!({ "tls.crt": certificate, "tls.key": key, "ca.crt": of_all }));
     let both = eventually("both", || trusted(&world, "shop").filter(|it| it.matches("BEGIN").count() == 2));
