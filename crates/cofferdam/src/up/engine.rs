@@ -276,7 +276,8 @@ impl Engine {
         self.enforcers.iter_mut().for_each(|enforcer| enforcer.inspect_with(inspection.clone()));
     }
 
-    /// Has TLS of a namespace's pods opened with its own authority, or not at all, and why; `None`: it has no pod here that would need it.
+    /// Has TLS of a namespace's pods opened with its own authority, or not at all, and why; `None`: it has no pod here that would
+    /// need it.
     pub(crate) fn inspect_own_with(
         &mut self,
         space: &Arc<str>,
