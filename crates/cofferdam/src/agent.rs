@@ -40,6 +40,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signalfd::SignalFd;
 use observe::Limits;
 use policy::{Generation, PolicySet, World};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -116,6 +117,9 @@ struct Agent {
     holds_pods: AtomicBool,
     /// Counts what the main loop changed, for the one who tells the controller.
     changes: watch::Sender<u64>,
+    node: String,
+    /// Namespaces with pods here that want an inspection authority of their own.
+    wanting: watch::Sender<BTreeSet<Arc<str>>>,
     responder: Responder,
 }
 
@@ -128,8 +132,14 @@ impl Agent {
     /// Puts in force what was received.
     fn load(&self, set: PolicySet) {
         let objects = set.world.pods.len() + set.policies.len() + set.world.namespaces.len();
+        let wanting = set.world.own_authorities(&self.node);
         let loaded = Loaded { objects, runs: Runs::default(), set, diagnostics: Vec::new(), keys: None };
         self.say.load(self.engine().load(|_| loaded));
+        self.wanting.send_if_modified(|held| {
+            let differs = *held != wanting;
+            *held = wanting;
+            differs
+        });
     }
 }
 
@@ -380,6 +390,8 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
         say: Say::new(args.json),
         holds_pods: AtomicBool::new(args.cni || !args.guard.is_empty()),
         changes: watch::Sender::new(0),
+        node: node.clone(),
+        wanting: watch::Sender::default(),
     });
     let replica = begin(&agent, &kept);
     Leader::lead(&agent.engine, &agent.journal);
@@ -413,7 +425,8 @@ fn asking(args: &AgentArgs, node: &str) -> Result<Option<Asking>> {
         return Ok(None);
     };
     let Some(roots) = args.dns.awaits_authority()? else { return Ok(None) };
-    Ok(Some(Asking { node: node.to_owned(), controllers: args.controller.clone(), token, authority, roots }))
+    let (node, controllers) = (node.to_owned(), args.controller.clone());
+    Ok(Some(Asking::new(node, controllers, (token, authority), roots)))
 }
 
 /// Puts in force what an earlier process received last.

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use controller::lease::{self, Role};
 use controller::registrar::{self, Maker};
-use controller::trust::Held;
+use controller::trust::Authorities;
 use controller::{Absent, Kind, ProviderKeys, Reads, Status};
 use crds::{Catalog, Severity};
 use feed::server::{Feed, Standing};
@@ -197,7 +197,7 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
     let reads = Reads { provider_keys, elsewhere: Some(namespace.clone()) };
     let (seen, written) = (status.subscribe(), status.subscribe());
     let (judge, asking) = args.hub.judging();
-    let (to_hold, held) = watch::channel(Held::Err(trust::NOT_YET.to_owned()));
+    let (to_hold, held) = watch::channel(Authorities::none(trust::NOT_YET));
     tokio::select! {
         () = controller::run(client.clone(), feed.clone(), catalog.clone(), status, reads, asking) => {}
         other = lease::run(client.clone(), (&namespace, lease::CONTROLLER), &holder, &elected) => {
@@ -224,7 +224,7 @@ async fn serve_agents(
     client: &Client,
     namespace: &str,
     mut role: watch::Receiver<Role>,
-    inspection: watch::Receiver<Held>,
+    inspection: watch::Receiver<Authorities>,
 ) -> Result<()> {
     if role.wait_for(|role| *role == Role::Leads).await.is_err() {
         return Ok(());

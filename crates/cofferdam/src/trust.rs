@@ -6,7 +6,7 @@ use crate::control::complain;
 use crate::up::inspection::system_trust;
 use clap::{Args, ValueEnum};
 use controller::lease::Role;
-use controller::trust::{self, Delivery, Held};
+use controller::trust::{self, Authorities, Delivery};
 use kube::Client;
 use tokio::sync::watch;
 
@@ -43,10 +43,10 @@ impl TrustArgs {
         client: &Client,
         namespace: &str,
         role: watch::Receiver<Role>,
-        to: watch::Sender<Held>,
+        to: watch::Sender<Authorities>,
     ) {
         if self.no_inspection || !can_enrol {
-            to.send_modify(|held| *held = Err("the controller keeps no inspection authority".to_owned()));
+            to.send_replace(Authorities::none("the controller keeps no inspection authority"));
             return std::future::pending().await;
         }
         let delivery = match self.trust {
@@ -63,7 +63,8 @@ impl TrustArgs {
         }
         let held = to.subscribe();
         tokio::select! {
-            () = trust::follow(client, namespace, role.clone(), to, complain) => {}
+            () = trust::follow(client, namespace, role.clone(), &to, complain) => {}
+            () = trust::own::follow(client, role.clone(), &to, complain) => {}
             () = trust::keep(client, delivery, &system, role, held, complain) => {}
         }
     }

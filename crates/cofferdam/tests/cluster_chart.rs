@@ -46,6 +46,7 @@ ingressGateway:
   crs: /rules
   volumes: [{name: rules, image: {reference: registry.example/crs:4}}]
   volumeMounts: [{name: rules, mountPath: /rules, readOnly: true}]
+inspection: {namespaces: [default]}
 certManager: {enabled: true, issuerRef: {name: company, kind: ClusterIssuer}}
 monitoring: {enabled: true, interval: 10s, labels: {release: prometheus}}
 dashboards: {enabled: true, labels: {a: b}}
@@ -514,6 +515,28 @@ fn chart_gives_each_role_what_it_needs_and_no_more() {
     ] {
         assert!(!may("cofferdam-agent", &format!("{what} {own}")), "{what}");
     }
+}
+
+#[test]
+fn chart_lets_the_controller_read_the_authorities_of_the_namespaces_that_are_named_and_nothing_else_there() {
+    let (Some(helm), Some(cluster)) = (helm(), Cluster::start_or_skip()) else { return };
+    for namespace in ["cofferdam-system", "team", "other"] {
+        must(&cluster, &format!("create namespace {namespace}"), "");
+    }
+    let arguments = ["template", "cofferdam", "chart", "--namespace", "cofferdam-system"];
+    let rendered = run(&helm, &[&arguments[..], &["--set", "inspection.namespaces={team}"]].concat());
+    must(&cluster, "apply -f -", &String::from_utf8(rendered.stdout).unwrap());
+    let may = |what: &str| {
+        let account = "--as system:serviceaccount:cofferdam-system:cofferdam-controller";
+        let answer = kubectl(&cluster, &format!("auth can-i {what} {account}"), "");
+        text(&answer).lines().any(|line| line == "yes")
+    };
+    assert!(may("get secrets/cofferdam-inspection -n team"));
+    for what in ["list secrets", "get secrets/other", "create secrets", "patch secrets/cofferdam-inspection"]
+    {
+        assert!(!may(&format!("{what} -n team")), "{what}");
+    }
+    assert!(!may("get secrets/cofferdam-inspection -n other"));
 }
 
 #[test]

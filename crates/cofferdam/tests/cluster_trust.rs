@@ -10,6 +10,8 @@
 use crate::dns_wire;
 use crate::whole::{NODES, OUTSIDE, World, eventually};
 use controller::inspection::Root;
+use data_encoding::BASE64;
+use feed::enrol::{Signer, intermediate};
 use gateway::Authority;
 use lab::Place;
 use rustls_pki_types::CertificateDer;
@@ -137,9 +139,17 @@ fn trusted(world: &World, namespace: &str) -> Option<String> {
 }
 
 fn write(world: &World, data: &Value) {
+    write_in(world, "cofferdam-system", data);
+}
+
+fn write_in(world: &World, namespace: &str, data: &Value) {
+    // Not as `stringData`: of that, what is left out later stays.
+    let bytes = |text: &Value| BASE64.encode(text.as_str().unwrap().as_bytes());
+    let data: serde_json::Map<_, _> =
+        data.as_object().unwrap().iter().map(|(key, text)| (key.clone(), bytes(text).into())).collect();
     let secret = json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "stringData": data,
-        "metadata": { "name": "cofferdam-inspection", "namespace": "cofferdam-system" },
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "data": data,
+        "metadata": { "name": "cofferdam-inspection", "namespace": namespace },
     });
     world.kubectl("apply --server-side --force-conflicts -f -", &secret.to_string());
 }
@@ -199,6 +209,108 @@ fn cluster_requests_inside_tls_are_judged_and_pods_trust_who_reads_them() {
         is_told.then_some(())
     });
     assert!(ask(&world, &both, GET).is_err(), "nobody opens it");
+    agent.kill();
+    world.uninstall(NODES[0]);
+}
+
+/// Why the node's token gets it no authority signed by that of `shop`; `None`: it got one.
+fn refused(world: &World, token: &str) -> Option<String> {
+    let maps = "configmaps -n cofferdam-system";
+    let authority = eventually("the authority", || text(world, maps, "cofferdam-authority", "ca.crt"));
+    let (token, address) = (token.to_owned(), format!("{}:9443", OUTSIDE[0]));
+    let ask = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let of = Signer::Namespace("shop".into());
+        let asked = intermediate(&address, authority.as_bytes(), &token, NODES[1], &of);
+        runtime.block_on(asked).err().map(|error| error.to_string())
+    };
+    world.lab.run(&Place::Node(NODES[1].to_owned()), ask).unwrap()
+}
+
+#[test]
+fn cluster_pods_of_a_namespace_with_its_own_authority_trust_and_are_read_by_no_other() {
+    let Some(world) = World::start() else { return };
+    world.kubectl("create serviceaccount cofferdam-agent -n cofferdam-system", "");
+    let controller = world.controller_with_authority("first");
+    let of_all = eventually("what pods must trust", || trusted(&world, "shop"));
+    let outside = serve(&world);
+    let root = world.folder.path().join("outside.pem");
+    fs::write(&root, &outside).unwrap();
+    let more = ["--dns-resolver", OUTSIDE[0], "--dns-private-zone", "example.com", "--dns-hold", "600"];
+    let more = [&more[..], &["--inspection-root", root.to_str().unwrap()]].concat();
+    let start = || world.agent_with_token_and(NODES[0], &world.token(NODES[0], "cofferdam-agent"), &more);
+    let agent = start();
+    world.kubectl("apply -f -", &policy());
+    eventually("a request read by the cluster's", || ask(&world, &of_all, GET).ok());
+
+    // It wants its own, and has none: closed, and never read by the cluster's.
+    world.kubectl("label namespace shop cofferdam.dev/inspection-authority=own", "");
+    let degraded = || world.status(NODES[0])["degraded"].to_string();
+    eventually("the status says so", || {
+        let said = degraded();
+        let is_told = said.contains("namespace shop: requests of its pods inside TLS are refused")
+            && said.contains("Secret shop/cofferdam-inspection: there is none");
+        is_told.then_some(())
+    });
+    assert!(ask(&world, &of_all, GET).is_err());
+    assert!(controller.said().contains("Secret shop/cofferdam-inspection: there is none"));
+    assert_eq!(
+        trusted(&world, "shop").unwrap(),
+        of_all,
+        "what pods trust stays until there is something else"
+    );
+
+    // Its own; pods are told of another beside it where the Secret says so.
+    let (certificate, key) = Root::make(SystemTime::now()).unwrap();
+    write_in(&world, "shop", &json!({ "tls.crt": certificate, "tls.key": key, "ca.crt": of_all }));
+    let both = eventually("both", || trusted(&world, "shop").filter(|it| it.matches("BEGIN").count() == 2));
+    assert!(both.starts_with(&certificate));
+    // One that was refused often asks seldom; one that starts asks at once.
+    agent.kill();
+    world.uninstall(NODES[0]);
+    let agent = start();
+    let got = eventually("a request read by its own", || ask(&world, &certificate, GET).ok());
+    assert_eq!((got.0.as_str(), got.1), ("HTTP/1.1 200", 3), "the name's, the node's and the namespace's");
+    let distrust = ask(&world, &of_all, GET).unwrap_err();
+    assert!(distrust.contains("invalid peer certificate"), "{distrust}");
+    assert!(!degraded().contains("namespace shop"), "{}", degraded());
+    write_in(&world, "shop", &json!({ "tls.crt": certificate, "tls.key": key }));
+    eventually("its own alone", || trusted(&world, "shop").filter(|it| *it == certificate));
+    assert_eq!(trusted(&world, "cofferdam-system").unwrap(), of_all, "others have the cluster's");
+
+    // A node gets one for namespaces of pods that the cluster placed there, and not for what it says itself.
+    let token = world.token(NODES[1], "cofferdam-agent");
+    assert_eq!(refused(&world, &token), None, "db is there");
+    world.kubectl("delete pod db -n shop --grace-period=0 --force", "");
+    let why = refused(&world, &token).unwrap();
+    assert!(why.contains("namespace shop has no pod on node-b"), "{why}");
+    let mirror = "{apiVersion: v1, kind: Pod, metadata: {name: m, namespace: shop, annotations: \
+                  {kubernetes.io/config.mirror: x}}, spec: {nodeName: node-b, containers: [{name: c, image: i}]}}";
+    world.kubectl("apply -f -", mirror);
+    assert!(refused(&world, &token).is_some());
+
+    // A broken one closes the namespace for nodes that ask anew, and takes from pods nothing that they trust.
+    write_in(
+        &world,
+        "shop",
+        &json!({ "tls.crt": certificate, "tls.key": Root::make(SystemTime::now()).unwrap().1 }),
+    );
+    eventually("it is told", || {
+        let said = controller.said();
+        said.contains("Secret shop/cofferdam-inspection: the certificate cannot vouch for nodes")
+            .then_some(())
+    });
+    agent.kill();
+    world.uninstall(NODES[0]);
+    let agent = start();
+    eventually("the status says why", || degraded().contains("another one's").then_some(()));
+    assert!(ask(&world, &certificate, GET).is_err() && ask(&world, &of_all, GET).is_err());
+    assert_eq!(trusted(&world, "shop").unwrap(), certificate);
+
+    // Without the label it is the cluster's again.
+    world.kubectl("label namespace shop cofferdam.dev/inspection-authority-", "");
+    eventually("the cluster's", || trusted(&world, "shop").filter(|it| *it == of_all));
+    eventually("a request read by the cluster's again", || ask(&world, &of_all, GET).ok());
     agent.kill();
     world.uninstall(NODES[0]);
 }

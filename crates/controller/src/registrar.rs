@@ -8,17 +8,17 @@
 
 use crate::authority::{Authority, AuthorityError, VALIDITY};
 use crate::reviewer::{NotReviewed, review};
-use crate::trust::Held;
+use crate::trust::{Authorities, SECRET};
 use feed::client::chain;
-use feed::enrol::{Answer, Granted, Registrar, Request};
+use feed::enrol::{Answer, Granted, InspectionRequest, Registrar, Request, Signer};
 use feed::tls::{COLLECTOR, GATEWAY, INGRESS, Identity, node_name};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
 use k8s_openapi::api::authentication::v1::UserInfo;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::api::{ApiResource, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -42,6 +42,8 @@ const OTHERS: [(&str, &str); 3] = [
 ];
 /// Where the API server says on which node a token's pod runs (Kubernetes 1.32 and later).
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
+/// Annotation of a pod that a node tells of itself: the mirror of a static pod.
+const MIRROR: &str = "kubernetes.io/config.mirror";
 /// How often it is looked whether the Secret holds another authority.
 const LOOK: Duration = Duration::from_secs(10);
 /// First and longest wait after a failure.
@@ -219,7 +221,7 @@ pub fn registrar(
     client: Client,
     namespace: &str,
     authority: Arc<Authority>,
-    inspection: watch::Receiver<Held>,
+    inspection: watch::Receiver<Authorities>,
 ) -> Registrar {
     let accounts = format!("system:serviceaccount:{namespace}:");
     Arc::new(move |request| {
@@ -232,10 +234,10 @@ async fn answer(
     client: Client,
     accounts: String,
     authority: Arc<Authority>,
-    inspection: Held,
+    inspection: Authorities,
     request: Request,
 ) -> Answer {
-    let user = match review(client, request.token, AUDIENCE).await {
+    let user = match review(client.clone(), request.token, AUDIENCE).await {
         Ok(user) => user,
         Err(NotReviewed::Refused(why)) => return Err(why),
         Err(NotReviewed::Unavailable(why)) => return Err(format!("the token cannot be reviewed: {why}")),
@@ -248,15 +250,48 @@ async fn answer(
     };
     let certificate =
         authority.sign(&request.signing_request, &[name], now).map_err(|error| error.to_string())?;
-    let inspection = match (request.inspection_request, holder) {
-        (Some(request), Holder::Node(node)) => inspection.and_then(|root| {
-            root.intermediate(&request, &node, now)
-                .map_err(|error| format!("Secret {}: {error}", crate::trust::SECRET))
-        }),
+    let inspection = match (request.inspection, holder) {
+        (Some(asked), Holder::Node(node)) => intermediate(client, &inspection, &asked, &node, now).await,
         (Some(_), Holder::Other(name)) => Err(format!("{name} opens no TLS of pods")),
         (None, _) => Err("it was not asked for".to_owned()),
     };
     Ok(Granted { certificate, inspection })
+}
+
+/// An authority of a node, signed by the one that it asks for: the cluster's, or that of a namespace with pods there.
+async fn intermediate(
+    client: Client,
+    authorities: &Authorities,
+    asked: &InspectionRequest,
+    node: &str,
+    now: SystemTime,
+) -> Result<String, String> {
+    let (root, secret) = match &asked.of {
+        Signer::Cluster => (authorities.cluster.clone()?, SECRET.to_owned()),
+        Signer::Namespace(name) => {
+            let root = authorities.of_namespace(name)?;
+            // That there is such a namespace is known by now.
+            let here = format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed");
+            let pods: Api<Pod> = Api::namespaced(client, name);
+            let found = pods.list_metadata(&ListParams::default().fields(&here)).await;
+            let found = found.map_err(|error| {
+                format!("it is not known which pods of namespace {name} are on {node}: {}", chain(&error))
+            })?;
+            if !is_host(found.items.iter().map(|pod| &pod.metadata)) {
+                return Err(format!("namespace {name} has no pod on {node} that the cluster placed there"));
+            }
+            (root, format!("{name}/{SECRET}"))
+        }
+    };
+    let signed = root.intermediate(&asked.signing_request, node, now);
+    signed.map_err(|error| format!("Secret {secret}: {error}"))
+}
+
+/// Whether these pods of a node are there because the cluster put one there. A node may itself say that it runs a pod of any
+/// namespace, but only as a mirror of a static pod of its own (NodeRestriction), and nobody can take that mark off.
+fn is_host<'p>(mut pods: impl Iterator<Item = &'p ObjectMeta>) -> bool {
+    let is_mirror = |pod: &ObjectMeta| pod.annotations.as_ref().is_some_and(|it| it.contains_key(MIRROR));
+    pods.any(|pod| !is_mirror(pod))
 }
 
 /// Who asks.
@@ -295,6 +330,17 @@ mod tests {
     fn user(name: &str, node: Option<&str>) -> UserInfo {
         let extra = node.map(|node| BTreeMap::from([(NODE_NAME.to_owned(), vec![node.to_owned()])]));
         UserInfo { username: Some(name.to_owned()), extra, ..UserInfo::default() }
+    }
+
+    #[test]
+    fn a_node_is_no_host_by_what_it_says_itself() {
+        let pod = |annotation: Option<&str>| ObjectMeta {
+            annotations: annotation.map(|it| [(it.to_owned(), "x".to_owned())].into()),
+            ..ObjectMeta::default()
+        };
+        let (placed, mirror) = (pod(Some("a")), pod(Some("kubernetes.io/config.mirror")));
+        assert!(is_host([&mirror, &placed].into_iter()) && is_host([&pod(None)].into_iter()));
+        assert!(!is_host([&mirror].into_iter()) && !is_host([].into_iter()));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! What pods must trust, where their requests inside TLS are looked at: a ConfigMap in each of their namespaces.
 //!
-//! Enters: the inspection authority's Secret, the namespaces. Leaves: the authority, for who vouches for nodes; and the
-//! ConfigMaps. Guarantees: where there is no Secret one is made, and one that is there is used as it is and followed when it
-//! changes; a ConfigMap that somebody changes or removes is put right; only who leads writes.
+//! Enters: the inspection authority's Secret, those of namespaces that want their own ([`own`]), the namespaces. Leaves: the
+//! authorities, for who vouches for nodes; and the ConfigMaps. Guarantees: where there is no Secret of the cluster one is made, and
+//! one that is there is used as it is and followed when it changes; pods of a namespace that wants its own authority are given
+//! that and never the cluster's; a ConfigMap that somebody changes or removes is put right; only who leads writes.
 //! Does not: remove a ConfigMap, for pods may hang on it.
+
+pub mod own;
 
 use crate::inspection::{Root, RootError};
 use crate::lease::Role;
@@ -15,6 +18,7 @@ use kube::api::{ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Error as WatchError, Event, watcher};
 use kube::{Api, Client};
+use policy::{INSPECTION_LABEL, wants_own_authority};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -23,7 +27,8 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-/// Name of the Secret, in the controller's namespace: `tls.crt`, `tls.key`, and in `ca.crt` what else pods shall trust.
+/// Name of the Secret, in the controller's namespace and in those that want their own: `tls.crt`, `tls.key`, and in `ca.crt` what
+/// else pods shall trust.
 pub const SECRET: &str = "cofferdam-inspection";
 /// Name of the ConfigMaps.
 pub const NAME: &str = "cofferdam-trust";
@@ -46,8 +51,37 @@ const REST: Duration = Duration::from_millis(50);
 /// After how long what could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// The authority as of now, or why there is none.
+/// An authority as of now, or why there is none.
 pub type Held = Result<Arc<Root>, String>;
+
+/// All authorities as of now.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    /// Of the cluster: of all pods whose namespaces want no other.
+    pub cluster: Held,
+    /// By namespace, of those that want their own and whose Secret was looked at.
+    pub own: BTreeMap<String, Held>,
+}
+
+impl Authorities {
+    /// None at all.
+    pub fn none(why: &str) -> Self {
+        Self { cluster: Err(why.to_owned()), own: BTreeMap::new() }
+    }
+
+    /// A namespace's own.
+    ///
+    /// # Errors
+    /// It does not want one, its Secret is none or has not been read.
+    pub fn of_namespace(&self, name: &str) -> Held {
+        self.own.get(name).cloned().unwrap_or_else(|| {
+            Err(format!(
+                "the controller knows of no authority of namespace {name}: it keeps none, or has not read its label \
+                 {INSPECTION_LABEL} yet"
+            ))
+        })
+    }
+}
 
 /// Where pods are given what they must trust.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,10 +114,17 @@ impl Delivery {
 enum SecretError {
     #[error("{0}: {cause}", cause = chain(.1))]
     Api(&'static str, #[source] kube::Error),
-    #[error("Secret {SECRET}: {0}")]
+    #[error("{0}")]
     Root(#[from] RootError),
-    #[error("Secret {SECRET} has no {0}")]
+    #[error("it has no {0}")]
     Missing(&'static str),
+    #[error("there is none")]
+    Absent,
+}
+
+/// What is wrong with a Secret.
+fn named(secret: &str, error: &SecretError) -> String {
+    format!("Secret {secret}: {error}")
 }
 
 /// Follows the Secret once this one leads, and makes it where there is none. What is wrong is said once.
@@ -91,7 +132,7 @@ pub async fn follow(
     client: &Client,
     namespace: &str,
     mut role: watch::Receiver<Role>,
-    to: watch::Sender<Held>,
+    to: &watch::Sender<Authorities>,
     say: impl Fn(String),
 ) {
     if role.wait_for(|role| *role == Role::Leads).await.is_err() {
@@ -103,14 +144,14 @@ pub async fn follow(
         let problem = match secret(&secrets).await {
             Ok(found) if seen.as_ref() == Some(&found) => None,
             Ok(found) => {
-                let held = root(&found);
+                let held = root(&found).map(Arc::new).map_err(|error| named(SECRET, &error));
                 seen = Some(found);
-                let problem = held.as_ref().err().map(ToString::to_string);
-                to.send_modify(|latest| *latest = held.map(Arc::new).map_err(|error| error.to_string()));
+                let problem = held.as_ref().err().cloned();
+                to.send_modify(|latest| latest.cluster = held);
                 problem
             }
             // An API server that does not answer has said nothing.
-            Err(error) => Some(error.to_string()),
+            Err(error) => Some(named(SECRET, &error)),
         };
         let problem = problem.unwrap_or_default();
         if !problem.is_empty() && problem != said {
@@ -126,7 +167,7 @@ type Data = BTreeMap<String, ByteString>;
 /// What the Secret holds. Of several who make it at once, one does.
 async fn secret(secrets: &Api<Secret>) -> Result<Data, SecretError> {
     let read =
-        || async { secrets.get_opt(SECRET).await.map_err(|e| SecretError::Api("reading the Secret", e)) };
+        || async { secrets.get_opt(SECRET).await.map_err(|e| SecretError::Api("it cannot be read", e)) };
     let held = match read().await? {
         Some(held) => held,
         None => match secrets.create(&PostParams::default(), &fresh()?).await {
@@ -134,7 +175,7 @@ async fn secret(secrets: &Api<Secret>) -> Result<Data, SecretError> {
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 read().await?.ok_or(SecretError::Missing("tls.crt"))?
             }
-            Err(error) => return Err(SecretError::Api("writing the Secret", error)),
+            Err(error) => return Err(SecretError::Api("it cannot be written", error)),
         },
     };
     Ok(held.data.unwrap_or_default())
@@ -165,7 +206,7 @@ pub async fn keep(
     delivery: Delivery,
     system: &str,
     mut role: watch::Receiver<Role>,
-    mut held: watch::Receiver<Held>,
+    mut held: watch::Receiver<Authorities>,
     say: impl Fn(String),
 ) {
     if delivery == Delivery::Nowhere || role.wait_for(|role| *role == Role::Leads).await.is_err() {
@@ -180,23 +221,19 @@ pub async fn keep(
     let (mut rest, mut again) = (interval(REST), interval(AGAIN));
     rest.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut keeping = Keeping { delivery, ..Keeping::default() };
-    let mut map: Option<Value> = None;
     held.mark_changed();
     loop {
         tokio::select! {
             Some(event) = spaces.next() => keeping.take_space(event),
             Some(event) = maps.next() => keeping.take_map(event),
-            Ok(()) = held.changed() => {
-                // Where there is no authority, what pods trust already stays.
-                if let Ok(root) = &*held.borrow_and_update() {
-                    map = Some(contents(root.trust(), system));
-                    keeping.due = keeping.wanted.clone();
-                }
-            }
+            Ok(()) = held.changed() => keeping.take_authorities(&held.borrow_and_update()),
             _ = again.tick() => keeping.due.append(&mut keeping.failed),
             _ = rest.tick(), if !keeping.due.is_empty() => {
-                if let Some((map, space)) = map.as_ref().and_then(|map| Some((map, keeping.due.pop_first()?))) {
-                    let done = put(client, &space, map).await;
+                if let Some(space) = keeping.due.pop_first()
+                    && let Some(root) = keeping.trusted(&space)
+                {
+                    let map = contents(root.trust(), system);
+                    let done = put(client, &space, &map).await;
                     keeping.took(space, done, &say);
                 }
             }
@@ -227,6 +264,11 @@ struct Keeping {
     /// Namespaces of a list that has not ended.
     listed: BTreeSet<String>,
     due: BTreeSet<String>,
+    /// Of those where ConfigMaps are wanted: who trusts the namespace's authority and not the cluster's.
+    own: BTreeSet<String>,
+    /// The last authorities that were some. Where one is none, what pods trust already stays.
+    of_cluster: Option<Arc<Root>>,
+    of_space: BTreeMap<String, Arc<Root>>,
     /// Tried again later, and why, which was said.
     failed: BTreeSet<String>,
     said: BTreeMap<String, String>,
@@ -258,8 +300,37 @@ impl Keeping {
         let (name, labels) = (space.name.unwrap_or_default(), space.labels.unwrap_or_default());
         if space.deletion_timestamp.is_some() || !self.delivery.includes(&name, &labels) {
             self.forget(&name);
-        } else if self.wanted.insert(name.clone()) {
+            return;
+        }
+        let is_other = match wants_own_authority(labels.get(INSPECTION_LABEL).map(String::as_str)) {
+            true => self.own.insert(name.clone()),
+            false => self.own.remove(&name),
+        };
+        if self.wanted.insert(name.clone()) || is_other {
             self.due.insert(name);
+        }
+    }
+
+    /// What pods of a namespace are to trust; `None`: that is not known yet.
+    fn trusted(&self, space: &str) -> Option<Arc<Root>> {
+        let own = || self.of_space.get(space);
+        if self.own.contains(space) { own() } else { self.of_cluster.as_ref() }.cloned()
+    }
+
+    /// Has what pods trust written where that is something else now.
+    fn take_authorities(&mut self, latest: &Authorities) {
+        let before: Vec<_> = self.wanted.iter().map(|it| (it.clone(), self.trusted(it))).collect();
+        let of_cluster = latest.cluster.as_ref().ok().or(self.of_cluster.as_ref()).cloned();
+        let of_space = latest.own.iter().filter_map(|(space, held)| {
+            let root = held.as_ref().ok().or_else(|| self.of_space.get(space))?;
+            Some((space.clone(), Arc::clone(root)))
+        });
+        (self.of_cluster, self.of_space) = (of_cluster, of_space.collect());
+        for (space, before) in before {
+            let now = self.trusted(&space);
+            if now.is_some_and(|now| before.is_none_or(|before| before.trust() != now.trust())) {
+                self.due.insert(space);
+            }
         }
     }
 
@@ -299,7 +370,7 @@ impl Keeping {
     }
 
     fn forget(&mut self, space: &str) {
-        for set in [&mut self.wanted, &mut self.due, &mut self.failed] {
+        for set in [&mut self.wanted, &mut self.due, &mut self.failed, &mut self.own] {
             set.remove(space);
         }
         self.said.remove(space);
@@ -379,5 +450,50 @@ mod tests {
         assert!(due(&mut keeping).is_empty(), "a went unseen, and its map with it");
         keeping.take_space(Ok(Event::Apply(meta("a", "", "3"))));
         assert_eq!(due(&mut keeping), ["a"], "a namespace that came again is a new one");
+    }
+
+    fn labelled(name: &str, label: &str, value: &str) -> PartialObjectMeta<Namespace> {
+        let mut space: PartialObjectMeta<Namespace> = meta(name, "", "1");
+        space.metadata.labels = Some([(label.to_owned(), value.to_owned())].into());
+        space
+    }
+
+    fn made() -> Arc<Root> {
+        let (certificate, key) = Root::make(SystemTime::now()).unwrap();
+        Arc::new(Root::of(&certificate, &key, "").unwrap())
+    }
+
+    #[test]
+    fn pods_of_a_namespace_with_its_own_authority_are_never_given_the_clusters() {
+        let mut keeping = Keeping { delivery: Delivery::All, ..Keeping::default() };
+        let (cluster, own, next) = (made(), made(), made());
+        let trusts = |keeping: &Keeping, space: &str| keeping.trusted(space).map(|it| it.trust().to_owned());
+        let told = |own: Option<Held>| Authorities {
+            cluster: Ok(Arc::clone(&cluster)),
+            own: own.into_iter().map(|held| ("a".to_owned(), held)).collect(),
+        };
+        keeping.take_space(Ok(Event::Apply(labelled("a", INSPECTION_LABEL, "own"))));
+        keeping.take_space(Ok(Event::Apply(meta("b", "", "1"))));
+        assert_eq!(due(&mut keeping), ["a", "b"]);
+        keeping.take_authorities(&told(None));
+        assert_eq!(due(&mut keeping), ["b"], "nobody has read a's Secret");
+        assert_eq!(trusts(&keeping, "a"), None);
+        keeping.take_authorities(&told(Some(Err("there is none".to_owned()))));
+        assert_eq!((due(&mut keeping).len(), trusts(&keeping, "a")), (0, None));
+        keeping.take_authorities(&told(Some(Ok(Arc::clone(&own)))));
+        assert_eq!(due(&mut keeping), ["a"]);
+        assert_eq!(trusts(&keeping, "a").as_deref(), Some(own.trust()));
+        assert_eq!(trusts(&keeping, "b").as_deref(), Some(cluster.trust()));
+        keeping.take_authorities(&told(Some(Err("broken".to_owned()))));
+        assert!(due(&mut keeping).is_empty(), "what pods trust already stays");
+        assert_eq!(trusts(&keeping, "a").as_deref(), Some(own.trust()));
+        keeping.take_authorities(&told(Some(Ok(Arc::clone(&next)))));
+        assert_eq!(due(&mut keeping), ["a"]);
+        assert_eq!(trusts(&keeping, "a").as_deref(), Some(next.trust()));
+        keeping.take_space(Ok(Event::Apply(meta("a", "", "2"))));
+        assert_eq!(due(&mut keeping), ["a"], "it does not want its own any more");
+        assert_eq!(trusts(&keeping, "a").as_deref(), Some(cluster.trust()));
+        keeping.take_space(Ok(Event::Apply(labelled("b", INSPECTION_LABEL, "own"))));
+        assert_eq!((due(&mut keeping).len(), trusts(&keeping, "b")), (1, None));
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::client::{Ended, connect_with};
 use crate::tls::{Identity, node_name};
-use crate::wire::{Enrolled, Enrolment};
+use crate::wire::{Enrolled, Enrolment, OfNamespace};
 use http::uri::PathAndQuery;
 use rcgen::{CertificateParams, KeyPair};
 use std::fmt;
@@ -32,7 +32,34 @@ pub struct Request {
     /// DER, signed by the node's key.
     pub signing_request: Vec<u8>,
     /// The same for an authority of the node's own, if it wants one.
-    pub inspection_request: Option<Vec<u8>>,
+    pub inspection: Option<InspectionRequest>,
+}
+
+/// What a node shows for an authority of its own, with which its gateway opens TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InspectionRequest {
+    /// Whose authority is to sign it.
+    pub of: Signer,
+    /// DER, signed by the key of the node's authority.
+    pub signing_request: Vec<u8>,
+}
+
+/// By whom an authority of a node is signed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Signer {
+    /// The cluster's inspection authority.
+    Cluster,
+    /// That of a namespace.
+    Namespace(Arc<str>),
+}
+
+impl fmt::Display for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cluster => f.write_str("the cluster"),
+            Self::Namespace(name) => write!(f, "namespace {name}"),
+        }
+    }
 }
 
 /// What a node gets.
@@ -47,7 +74,7 @@ pub struct Granted {
 /// That, or why there is nothing.
 pub type Answer = Result<Granted, String>;
 
-/// An authority of the node's own, signed by the cluster's for requests inside TLS. Its key is not shown.
+/// An authority of the node's own, signed by the cluster's or a namespace's for requests inside TLS. Its key is not shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Intermediate {
     /// PEM, its own certificate first.
@@ -71,13 +98,14 @@ pub type Registrar = Arc<dyn Fn(Request) -> Pin<Box<dyn Future<Output = Answer> 
 /// There is no such controller, or it refuses.
 pub async fn enrol(address: &str, authority: &[u8], token: &str, node: &str) -> io::Result<Identity> {
     let (key, signing_request) = request(node)?;
-    let asked = Enrolment { token: token.to_owned(), signing_request, inspection_request: Vec::new() };
+    let asked = Enrolment { token: token.to_owned(), signing_request, ..Enrolment::default() };
     let certificate = ask(address, authority, asked).await?.certificate;
     let (chain, key) = (certificate.into_bytes(), key.serialize_pem().into_bytes());
     Ok(Identity { chain, key, authority: authority.to_vec() })
 }
 
-/// Asks it for an authority of the node's own. `authority` (PEM) is who vouches for the controller, not for what is asked.
+/// Asks it for an authority of the node's own, signed by the cluster's or by a namespace's. `authority` (PEM) is who vouches for the
+/// controller, not for what is asked.
 ///
 /// # Errors
 /// There is no such controller, it refuses, or it has none to give, as one of before does not.
@@ -86,10 +114,18 @@ pub async fn intermediate(
     authority: &[u8],
     token: &str,
     node: &str,
+    of: &Signer,
 ) -> io::Result<Intermediate> {
     // One message asks for both: what comes for the first key is not used.
-    let ((_, signing_request), (key, inspection_request)) = (request(node)?, request(node)?);
-    let asked = Enrolment { token: token.to_owned(), signing_request, inspection_request };
+    let ((_, signing_request), (key, wanted)) = (request(node)?, request(node)?);
+    let asked = Enrolment { token: token.to_owned(), signing_request, ..Enrolment::default() };
+    let asked = match of {
+        Signer::Cluster => Enrolment { inspection_request: wanted, ..asked },
+        Signer::Namespace(name) => {
+            let of_namespace = OfNamespace { namespace: name.to_string(), signing_request: wanted };
+            Enrolment { of_namespace: Some(of_namespace), ..asked }
+        }
+    };
     let Enrolled { inspection, no_inspection, .. } = ask(address, authority, asked).await?;
     match (inspection.is_empty(), no_inspection.is_empty()) {
         (false, _) => Ok(Intermediate { chain: inspection, key: key.serialize_pem() }),

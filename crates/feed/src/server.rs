@@ -6,7 +6,7 @@
 
 use crate::access::{self, Asked, Asks, Told};
 use crate::encode;
-use crate::enrol::{self, Granted, Registrar};
+use crate::enrol::{self, Granted, InspectionRequest, Registrar, Signer};
 use crate::places::{Place, Places};
 use crate::replica::Revisions;
 use crate::resource::{Key, Kind, Parts};
@@ -336,9 +336,14 @@ impl Feed {
     ) -> http::Response<tonic::body::Body> {
         let feed = self.clone();
         let answer = tower::service_fn(move |request: Request<Enrolment>| {
-            let Enrolment { token, signing_request, inspection_request } = request.into_inner();
-            let inspection_request = (!inspection_request.is_empty()).then_some(inspection_request);
-            let asked = enrol::Request { token, signing_request, inspection_request };
+            let Enrolment { token, signing_request, inspection_request, of_namespace } = request.into_inner();
+            let of_cluster = (!inspection_request.is_empty())
+                .then_some(InspectionRequest { of: Signer::Cluster, signing_request: inspection_request });
+            let of_namespace = of_namespace.map(|it| {
+                let of = Signer::Namespace(it.namespace.into());
+                InspectionRequest { of, signing_request: it.signing_request }
+            });
+            let asked = enrol::Request { token, signing_request, inspection: of_namespace.or(of_cluster) };
             let (feed, registrar) = (feed.clone(), Arc::clone(&registrar));
             async move { feed.enrolled(asked, from, registrar).await.map(Response::new) }
         });

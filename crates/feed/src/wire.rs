@@ -697,6 +697,19 @@ pub(crate) struct Enrolment {
     /// For an authority of its own; empty: it wants none.
     #[prost(bytes = "vec", tag = "3")]
     pub(crate) inspection_request: Vec<u8>,
+    /// The same, to be signed by the authority of a namespace. Not in place of the field above: a controller that does not know
+    /// this one would answer in the name of the cluster's.
+    #[prost(message, optional, tag = "4")]
+    pub(crate) of_namespace: Option<OfNamespace>,
+}
+
+/// A signing request, for the authority of a namespace.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct OfNamespace {
+    #[prost(string, tag = "1")]
+    pub(crate) namespace: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) signing_request: Vec<u8>,
 }
 
 /// The certificate, PEM.

@@ -12,7 +12,7 @@ use compiler::lower::Cluster;
 use compiler::sample;
 use feed::access::{Accesses, Asked, Asks, End, Seen};
 use feed::client::{Enforced, News, Node, follow};
-use feed::enrol::{Granted, Registrar, enrol, intermediate};
+use feed::enrol::{Granted, InspectionRequest, Registrar, Signer, enrol, intermediate};
 use feed::server::{Feed, Needs, Publication, Standing};
 use feed::tls::{CONTROLLER, Identity, node_name};
 use feed::{Key, Parts, Replica, Revisions};
@@ -388,8 +388,11 @@ async fn a_node_that_gets_no_authority_hears_why() {
         let address = listener.local_addr().unwrap().to_string();
         let (_identity, latest) = watch::channel(authority.identity(CONTROLLER));
         tokio::spawn(async move { Feed::default().serve(listener, latest, Some(registrar)).await });
-        let refused = intermediate(&address, authority.0.pem().as_bytes(), "t", "n").await.unwrap_err();
-        assert!(refused.to_string().contains(expected), "{refused}");
+        for of in [Signer::Cluster, Signer::Namespace("shop".into())] {
+            let own = authority.0.pem();
+            let refused = intermediate(&address, own.as_bytes(), "t", "n", &of).await.unwrap_err();
+            assert!(refused.to_string().contains(expected), "{refused}");
+        }
     }
 }
 
@@ -403,13 +406,16 @@ async fn a_node_enrols_and_without_a_certificate_can_do_nothing_else() {
             if request.token != "node0's token" {
                 return Err("who is this?".to_owned());
             }
+            // Each as who signs it.
+            let of = request.inspection.as_ref().map(|it| it.of.to_string()).unwrap_or_default();
             let sign = |request: Vec<u8>| {
                 let mut asked = rcgen::CertificateSigningRequestParams::from_der(&request.into()).unwrap();
                 asked.params.subject_alt_names =
                     rcgen::CertificateParams::new(vec![node_name("node0")]).unwrap().subject_alt_names;
                 asked.signed_by(&issuer.0).unwrap().pem()
             };
-            let inspection = request.inspection_request.map(sign).ok_or("not asked for".to_owned());
+            let signed = |it: InspectionRequest| format!("{}# of {of}\n", sign(it.signing_request));
+            let inspection = request.inspection.map(signed).ok_or("not asked for".to_owned());
             Ok(Granted { certificate: sign(request.signing_request), inspection })
         })
     });
@@ -431,11 +437,16 @@ async fn a_node_enrols_and_without_a_certificate_can_do_nothing_else() {
     let enrolled = enrol(&address, own.as_bytes(), "node0's token", "node0").await.unwrap();
     let mut node = Connected::start(&address, Arc::new(enrolled), Replica::default());
     node.problems.wait_for(Option::is_none).await.unwrap();
-    let intermediate = intermediate(&address, own.as_bytes(), "node0's token", "node0").await.unwrap();
-    let key = rcgen::KeyPair::from_pem(&intermediate.key).unwrap();
-    rcgen::Issuer::from_ca_cert_pem(&intermediate.chain, key).unwrap();
-    let secret = intermediate.key.lines().nth(1).unwrap();
-    assert!(!format!("{intermediate:?}").contains(secret));
+    for (of, said) in
+        [(Signer::Cluster, "# of the cluster\n"), (Signer::Namespace("a".into()), "# of namespace a\n")]
+    {
+        let given = intermediate(&address, own.as_bytes(), "node0's token", "node0", &of).await.unwrap();
+        assert!(given.chain.ends_with(said), "{}", given.chain);
+        let key = rcgen::KeyPair::from_pem(&given.key).unwrap();
+        rcgen::Issuer::from_ca_cert_pem(&given.chain, key).unwrap();
+        let secret = given.key.lines().nth(1).unwrap();
+        assert!(!format!("{given:?}").contains(secret));
+    }
 
     // Nobody is believed whose certificate another authority issued, and nobody without one is served.
     let stranger =

@@ -103,8 +103,8 @@ pub trait Judge: Send + Sync {
         false
     }
 
-    /// With what TLS is opened; `None`: with nothing, and what would have to be opened is refused.
-    fn inspector(&self) -> Option<Arc<Inspector>> {
+    /// With what TLS of a pod is opened; `None`: with nothing, and what would have to be opened is refused.
+    fn inspector(&self, _pod: IpAddr) -> Option<Arc<Inspector>> {
         None
     }
 

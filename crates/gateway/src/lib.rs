@@ -85,7 +85,9 @@ pub use requests::{Demands, Handling, RequestJudgement, RequestRule};
 pub use serve::{Gateway, Phase};
 pub use settings::{Ech, Limits, Opaque, Rules};
 pub use state::{Bound, Named, PodState, RuleFacts, State, StateError, Table, Window};
-pub use tls::{Authority, AuthorityError, AuthorityPem, Inspection, InspectionError, Inspector};
+pub use tls::{
+    Authority, AuthorityError, AuthorityPem, Inspection, InspectionError, Inspector, OwnInspection,
+};
 pub use uploads::{Reached, Upload};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

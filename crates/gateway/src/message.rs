@@ -10,7 +10,7 @@ use crate::quota::QuotaUse;
 use crate::record::Record;
 use crate::settings::{Limits, Rules};
 use crate::state::{Bound, Named, PodState, RuleFacts, State, Window};
-use crate::tls::Inspection;
+use crate::tls::{Inspection, OwnInspection};
 use policy::table::Row;
 use policy::{DnsName, Generation, Key, OwnEgress, RuleId, SecretRef};
 use purse::{Prices, StoreMeans};
@@ -118,6 +118,8 @@ pub(crate) struct StateFrame {
     quota_use: HashMap<u32, QuotaUse>,
     #[serde(default)]
     inspection: Option<Arc<Inspection>>,
+    #[serde(default)]
+    own_inspection: Arc<OwnInspection>,
     #[serde(default)]
     egress: Option<Arc<Egress>>,
     #[serde(default)]
@@ -227,6 +229,7 @@ impl StateFrame {
         }
         let State { generation, rules, spent, quota_use, inspection, .. } = state;
         let (rules, spent, inspection) = (rules.clone(), spent.clone(), inspection.clone());
+        let own_inspection = Arc::clone(&state.own_inspection);
         let (generation, quota_use) = (*generation, quota_use.clone());
         let (egress, workloads) = (state.egress.clone(), state.workloads.clone());
         let (prices, store) = (state.prices.clone(), state.store.clone());
@@ -240,6 +243,7 @@ impl StateFrame {
             spent,
             quota_use,
             inspection,
+            own_inspection,
             egress,
             workloads,
             prices,
@@ -249,7 +253,8 @@ impl StateFrame {
     }
 
     pub(crate) fn read(self) -> Result<State, String> {
-        let Self { generation, rules, pods, bindings, spent, quota_use, inspection, .. } = self;
+        let Self { generation, rules, pods, bindings, spent, quota_use, inspection, own_inspection, .. } =
+            self;
         let (egress, workloads, prices, store) = (self.egress, self.workloads, self.prices, self.store);
         let of_pod = |(pod, rules): (IpAddr, Vec<_>)| {
             (pod, PodState { rules: rules.into_iter().collect(), ..PodState::default() })
@@ -273,6 +278,7 @@ impl StateFrame {
             spent,
             quota_use,
             inspection,
+            own_inspection,
             egress,
             workloads,
             prices,
@@ -327,6 +333,9 @@ mod tests {
             authority: Vec::new(),
         };
         let shown = Some(crate::Shown::from(&node));
+        let other = crate::Authority::generate(std::time::SystemTime::now()).unwrap();
+        let authorities = [("team".into(), Some(other.clone())), ("other".into(), None)].into();
+        let own = OwnInspection { authorities, roots: vec![vec![3]] };
         let inspection = Inspection { authority, roots: vec![vec![1, 2]] };
         let store = StoreMeans {
             address: crate::StoreAddress::Tcp("store".into(), 6379),
@@ -344,6 +353,7 @@ mod tests {
             spent: [(16, Window::Hour)].into(),
             quota_use: [(3, QuotaUse { tokens_day: 1, ..QuotaUse::default() })].into(),
             inspection: Some(Arc::new(inspection)),
+            own_inspection: Arc::new(own),
             egress: Some(Arc::new(Egress { replicas: vec![([192, 0, 2, 9], 9445).into()], shown })),
             workloads: [(address(200), "team/trainer".into())].into(),
             store: Some(Arc::new(store)),
@@ -353,6 +363,7 @@ mod tests {
         let frame = StateFrame::of(&state);
         assert_eq!(frame.bindings.rows.len(), 2);
         let shown = format!("{state:?} {frame:?}");
+        assert!(!shown.contains(other.key.lines().nth(1).unwrap()));
         assert!(!shown.contains(&secret) && !shown.contains("hush-hush") && !shown.contains("sk-quiet"));
         let text = serde_json::to_string(&frame).unwrap();
         let read: StateFrame = serde_json::from_str(&text).unwrap();

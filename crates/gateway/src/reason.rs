@@ -501,7 +501,7 @@ impl Reason {
                 "the rule now allows certain requests only, and this connection was let through unread"
             }
             Self::NoAuthority => {
-                "the rule allows certain requests, and the gateway was given no inspection CA to open TLS with"
+                "the rule allows certain requests, and the gateway was given no inspection CA to open the pod's TLS with"
             }
             Self::ServerCertificate => "the server's certificate does not verify",
             Self::ServerHandshake => "the TLS handshake with the server failed",

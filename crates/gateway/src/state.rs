@@ -10,7 +10,7 @@ use crate::quota::{Account, Accounts, Key, QuotaUse, Shared};
 use crate::reason::Reason;
 use crate::requests::{self, Demands, RequestJudgement, RequestRule};
 use crate::settings::{Opaque, Rules};
-use crate::tls::{Inspection, InspectionError, Inspector};
+use crate::tls::{Inspection, InspectionError, Inspector, Inspectors, OwnInspection, Whose};
 use policy::table::{Row, Ruling};
 use policy::{DnsName, Generation, Leaks, Operation, OwnEgress, Protocol, RuleId, Verdict};
 use purse::{Prices, Purse, StoreMeans, StoreStanding};
@@ -140,6 +140,8 @@ pub struct State {
     pub quota_use: HashMap<u32, QuotaUse>,
     /// With what TLS is opened. `None`: nothing is, and what would have to be is refused.
     pub inspection: Option<Arc<Inspection>>,
+    /// With what that of pods of some namespaces is opened instead.
+    pub own_inspection: Arc<OwnInspection>,
     /// The central gateway, by which connections leave. `None`: they leave from this node.
     pub egress: Option<Arc<Egress>>,
     /// Which pod (`namespace/name`) has an address of this node: what the central gateway is told.
@@ -183,6 +185,7 @@ pub struct Table {
 struct InForce {
     state: State,
     inspector: Option<Arc<Inspector>>,
+    own: Inspectors,
     /// None where there is no central gateway; an error where there is one that cannot be used.
     central: Option<Result<Arc<Means>, ()>>,
     purse: Option<Arc<Purse<Accounts>>>,
@@ -213,10 +216,10 @@ impl Table {
     /// Replaces everything. With means to open TLS that cannot be used, TLS that would have to be opened is refused; with a
     /// central gateway that cannot be used, what would have to go through it.
     pub fn replace(&self, state: State) {
-        let inspector = self.inspector_for(&state).ok().flatten();
+        let (inspector, own) = (self.inspector_for(&state).ok().flatten(), self.own_for(&state));
         let central = self.central_for(&state).map_err(|_| ()).transpose();
         let purse = self.purse_for(&state).ok().flatten();
-        self.put(InForce { state, inspector, central, purse, tenancies: HashMap::new() });
+        self.put(InForce { state, inspector, own, central, purse, tenancies: HashMap::new() });
     }
 
     /// Replaces everything, or nothing.
@@ -224,10 +227,10 @@ impl Table {
     /// # Errors
     /// The means to open TLS or to share budgets, or the central gateway, cannot be used.
     pub fn try_replace(&self, state: State) -> Result<(), StateError> {
-        let inspector = self.inspector_for(&state)?;
+        let (inspector, own) = (self.inspector_for(&state)?, self.own_for(&state));
         let central = self.central_for(&state)?.map(Ok);
         let purse = self.purse_for(&state).map_err(StateError::Store)?;
-        self.put(InForce { state, inspector, central, purse, tenancies: HashMap::new() });
+        self.put(InForce { state, inspector, own, central, purse, tenancies: HashMap::new() });
         Ok(())
     }
 
@@ -282,6 +285,13 @@ impl Table {
         }
         drop(now);
         Ok(Some(Arc::new(Inspector::new(means)?)))
+    }
+
+    fn own_for(&self, state: &State) -> Inspectors {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        let before = now.as_ref().map(|now| (Arc::clone(&now.state.own_inspection), now.own.clone()));
+        drop(now);
+        state.own_inspection.inspectors(before.as_ref().map(|(own, held)| (&**own, held)))
     }
 
     /// Binds names to an address for a pod, as [`PodState::bind`] does. The rules are added to those that are known of the pod.
@@ -449,9 +459,16 @@ impl Judge for Table {
         self.ask(|state| state.wants_arguments(pod)).unwrap_or(false)
     }
 
-    fn inspector(&self) -> Option<Arc<Inspector>> {
-        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
-        now.as_ref().and_then(|now| now.inspector.clone())
+    fn inspector(&self, pod: IpAddr) -> Option<Arc<Inspector>> {
+        let found = self.ask_all(|now| {
+            let workload = now.state.workloads.get(&pod).map(AsRef::as_ref);
+            match now.state.own_inspection.whose(workload) {
+                Whose::Cluster => now.inspector.clone(),
+                Whose::Namespace(space) => now.own.get(space).cloned(),
+                Whose::Nobody => None,
+            }
+        });
+        found.flatten()
     }
 
     fn route(&self, pod: SocketAddr, permit: &Permit) -> Route {

@@ -14,6 +14,7 @@ mod injecting;
 mod judgement;
 mod leaks;
 mod opened;
+mod own_authorities;
 mod passthrough;
 mod peers;
 mod provider;

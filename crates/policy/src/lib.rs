@@ -55,6 +55,6 @@ pub use rule::{
 };
 pub use set::{Generation, PolicySet};
 pub use world::{
-    Answers, CLUSTER_DNS, CLUSTER_LABEL, NamedPort, Namespace, Node, Pod, PodId, PodName, Resolved,
-    WorkloadRef, World, cluster_of, namespace_elsewhere,
+    Answers, CLUSTER_DNS, CLUSTER_LABEL, INSPECTION_LABEL, NamedPort, Namespace, Node, Pod, PodId, PodName,
+    Resolved, WorkloadRef, World, cluster_of, namespace_elsewhere, wants_own_authority,
 };

@@ -126,6 +126,17 @@ pub type PodName = (Arc<str>, Arc<str>);
 /// How a cluster's own DNS is labelled, by kubeadm and every distribution: namespace, label, value.
 pub const CLUSTER_DNS: (&str, &str, &str) = ("kube-system", "k8s-app", "kube-dns");
 
+/// Label of a namespace whose pods have TLS opened in the name of an authority of its own: `own`, or `cluster`.
+pub const INSPECTION_LABEL: &str = "cofferdam.dev/inspection-authority";
+/// The one value of it that means the cluster's authority.
+const OF_CLUSTER: &str = "cluster";
+
+/// Whether a namespace with this value of [`INSPECTION_LABEL`] has an inspection authority of its own, or none. What nobody
+/// understands is not the cluster's: then its pods' TLS is not opened with what they do not trust.
+pub fn wants_own_authority(value: Option<&str>) -> bool {
+    value.is_some_and(|value| value != OF_CLUSTER)
+}
+
 /// Everything a policy can speak of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct World {
@@ -160,6 +171,17 @@ impl World {
         }
     }
 
+    /// Namespaces with pods on the node, in a network of their own, whose TLS is opened with an authority of the namespace.
+    pub fn own_authorities(&self, node: &str) -> BTreeSet<Arc<str>> {
+        let wants = |name: &Arc<str>| {
+            let found = self.namespaces.get(name);
+            wants_own_authority(found.and_then(|it| it.labels.get(INSPECTION_LABEL)))
+        };
+        let here = self.pods.iter().filter(|pod| pod.node.as_deref() == Some(node) && !pod.host_network);
+        let names: BTreeSet<&Arc<str>> = here.map(|pod| &pod.namespace).collect();
+        names.into_iter().filter(|name| wants(name)).cloned().collect()
+    }
+
     /// Addresses of the pods that are the cluster's DNS.
     pub fn cluster_dns(&self) -> impl Iterator<Item = IpAddr> {
         let (namespace, label, value) = CLUSTER_DNS;
@@ -179,5 +201,44 @@ impl World {
             Some(found) => found.labels.clone(),
             None => Labels::from_iter([("kubernetes.io/metadata.name", namespace)]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(namespace: &str, node: Option<&str>, host_network: bool) -> Arc<Pod> {
+        Arc::new(Pod {
+            namespace: namespace.into(),
+            name: "p".into(),
+            labels: Labels::default(),
+            service_account: "default".into(),
+            node: node.map(Into::into),
+            addresses: Vec::new(),
+            ports: Vec::new(),
+            host_network,
+            workload: WorkloadRef { kind: "Pod".into(), name: "p".into() },
+        })
+    }
+
+    #[test]
+    fn a_node_needs_authorities_of_the_namespaces_that_want_one_and_have_pods_there() {
+        let values =
+            [("own", Some("own")), ("odd", Some("Own ")), ("of-all", Some("cluster")), ("plain", None)];
+        let mut world = World::default();
+        for (name, value) in values {
+            let labels = Labels::from_iter(value.map(|value| (INSPECTION_LABEL, value)));
+            world.namespaces.insert(name.into(), Namespace { name: name.into(), labels });
+            world.pods.push(pod(name, Some("n1"), false));
+        }
+        world.pods.push(pod("unknown", Some("n1"), false));
+        let own = |world: &World, node: &str| -> Vec<String> {
+            world.own_authorities(node).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(own(&world, "n1"), ["odd", "own"]);
+        assert!(own(&world, "n2").is_empty());
+        world.pods = vec![pod("own", None, false), pod("own", Some("n1"), true)];
+        assert!(own(&world, "n1").is_empty(), "bound nowhere, or in the network of its node");
     }
 }

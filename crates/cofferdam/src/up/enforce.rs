@@ -16,7 +16,7 @@ use compiler::lower::{Binder, Destination};
 use datapath::{
     Beside, Binding, Config, Datapath, EventSource, NftDatapath, Pair, Paths, Span, Steer, Steering,
 };
-use gateway::{Egress, Inspection, Reason, StoreStanding};
+use gateway::{Egress, Inspection, OwnInspection, Reason, StoreStanding};
 use observe::Bound;
 use policy::table::Table;
 use policy::{DnsName, Generation, Key, OwnEgress, Pod, PodName, Protocol, RuleId, SecretRef, Verdict};
@@ -52,6 +52,8 @@ pub(crate) struct Answers {
     pub(crate) state: Option<dns::State>,
     /// Where pods may go by themselves, for the gateway: of those whose requests are judged.
     pub(crate) own: HashMap<IpAddr, Arc<OwnEgress>>,
+    /// Namespaces whose pods' TLS is opened with an authority of their own.
+    pub(crate) wanting: BTreeSet<Arc<str>>,
 }
 
 impl Answers {
@@ -151,7 +153,7 @@ impl Proxies {
         self.named.clear();
         if let Some(gate) = &mut self.gate {
             // Before anything is steered to it.
-            gate.know(answers.workloads(), answers.own.clone());
+            gate.know(answers.workloads(), answers.own.clone(), answers.wanting.clone());
             gate.tell(table, binder, pairs)?;
             let here = pairs.iter().filter(|pair| table.endpoints.contains_key(&pair.from));
             let named = here.filter(|pair| pair.is_named(table, binder));
@@ -518,6 +520,13 @@ impl Enforcer {
     pub(crate) fn inspect_with(&mut self, inspection: Option<Arc<Inspection>>) {
         if let Some(gate) = self.gate() {
             gate.inspect_with(inspection);
+        }
+    }
+
+    /// Has it open TLS of some namespaces with authorities of their own, if there is one.
+    pub(crate) fn inspect_own_with(&mut self, given: &Arc<OwnInspection>) {
+        if let Some(gate) = self.gate() {
+            gate.inspect_own_with(given);
         }
     }
 

@@ -23,10 +23,12 @@ use crate::translate::Places;
 use anyhow::{Context, Result};
 use compiler::lower::{Binder, Cluster, Placement};
 use crds::{Code, Diagnostic, Severity};
-use gateway::{Egress, Inspection};
+use gateway::{Egress, Inspection, OwnInspection};
 use observe::{Book, Candidate, Time};
 use policy::table::Table;
-use policy::{DomainPattern, Generation, Key, Pod, PodName, PolicySet, RuleId, SecretRef, World};
+use policy::{
+    DomainPattern, Generation, INSPECTION_LABEL, Key, Pod, PodName, PolicySet, RuleId, SecretRef, World,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,6 +36,8 @@ use std::time::{Instant, SystemTime};
 
 /// Diagnostics that the status carries; the rest is counted.
 const SHOWN: usize = 200;
+/// Namespaces without the authority that they want that the status names.
+const UNOPENED: usize = 20;
 /// Pods settled before their sources know their addresses.
 const PLACED: usize = 4096;
 /// Rules without their key that the status names.
@@ -113,6 +117,8 @@ pub(crate) struct Engine {
     cut_off: Option<String>,
     /// Why TLS is not opened, where that is known.
     unopened: Option<String>,
+    /// With what it is opened of namespaces with an authority of their own, or why it is not.
+    own: BTreeMap<Arc<str>, Result<Arc<Inspection>, String>>,
     /// The keys that rules put into requests, so far as they are there.
     keys: Arc<BTreeMap<SecretRef, Key>>,
     /// Why connections cannot leave by the central gateway, where they are to.
@@ -196,6 +202,7 @@ impl Engine {
             nodes_at: HashSet::new(),
             cut_off: None,
             unopened: None,
+            own: BTreeMap::new(),
             keys: Arc::default(),
             stays: None,
             started,
@@ -267,6 +274,27 @@ impl Engine {
         };
         self.unopened = unopened;
         self.enforcers.iter_mut().for_each(|enforcer| enforcer.inspect_with(inspection.clone()));
+    }
+
+    /// Has TLS of a namespace's pods opened with its own authority, or not at all, and why; `None`: it has no pod here that would
+    /// need it.
+    pub(crate) fn inspect_own_with(
+        &mut self,
+        space: &Arc<str>,
+        means: Option<Result<Arc<Inspection>, String>>,
+    ) {
+        match means {
+            Some(means) => drop(self.own.insert(Arc::clone(space), means)),
+            None => drop(self.own.remove(space)),
+        }
+        let given = self.own.iter().filter_map(|(space, means)| {
+            Some((Arc::clone(space), Some(means.as_ref().ok()?.authority.clone())))
+        });
+        // All are given the same.
+        let roots = self.own.values().find_map(|means| Some(means.as_ref().ok()?.roots.clone()));
+        let given = OwnInspection { authorities: given.collect(), roots: roots.unwrap_or_default() };
+        let given = Arc::new(given);
+        self.enforcers.iter_mut().for_each(|enforcer| enforcer.inspect_own_with(&given));
     }
 
     /// Has requests leave with these keys from now on, where rules put one into them.
@@ -428,7 +456,8 @@ impl Engine {
                 followed.extend(&steered);
             }
             let own = dns::own_egresses(set, table, &self.addresses);
-            let answering = Answers { steered, state: Some(state), own };
+            let wanting = set.world.own_authorities(enforcer.node());
+            let answering = Answers { steered, state: Some(state), own, wanting };
             if let Err(error) = enforcer.apply(table, binder, answering, &pairs) {
                 refused = Err(error).with_context(|| format!("node {}", enforcer.node()));
             }
@@ -647,6 +676,7 @@ impl Engine {
             ));
         }
         reasons.extend(self.unopened().map(|why| format!("requests inside TLS are refused: {why}")));
+        reasons.extend(self.unopened_of_their_own());
         reasons.extend(self.keyless());
         reasons
             .extend(self.stays.as_ref().map(|why| format!("the egress gateway cannot be used anew: {why}")));
@@ -667,6 +697,30 @@ impl Engine {
         let set = self.in_force.as_ref().filter(|_| self.enforcers.iter().any(is_closed))?;
         let looks = set.rules.iter().any(|entry| entry.requests.is_some());
         looks.then(|| self.unopened.as_deref().unwrap_or("there is no inspection authority"))
+    }
+
+    /// Namespaces whose TLS is not opened for want of the authority that they want, though a rule in force looks at requests; the
+    /// first few by name.
+    fn unopened_of_their_own(&self) -> Vec<String> {
+        let judging = self.enforcers.iter().filter(|enforcer| enforcer.gateway().is_some());
+        let Some(set) = self.in_force.as_ref().filter(|set| set.rules.iter().any(|it| it.requests.is_some()))
+        else {
+            return Vec::new();
+        };
+        let wanting: BTreeSet<Arc<str>> =
+            judging.flat_map(|enforcer| set.world.own_authorities(enforcer.node())).collect();
+        let why = |space: &Arc<str>| match self.own.get(space) {
+            Some(Ok(_)) => None,
+            Some(Err(why)) => Some(why.clone()),
+            None => Some(format!(
+                "it is labelled {INSPECTION_LABEL}, and nobody gave an authority of it here; an agent gets one from a \
+                 controller by its token"
+            )),
+        };
+        let lacking = wanting.iter().filter_map(|space| {
+            Some(format!("namespace {space}: requests of its pods inside TLS are refused: {}", why(space)?))
+        });
+        lacking.take(UNOPENED).collect()
     }
 
     /// Rules whose requests are refused for want of the key that they put into them; the first few by name.

@@ -14,8 +14,8 @@ use anyhow::Result;
 use compiler::lower::{Binder, Judging};
 use dns::address::{Reach, reach};
 use gateway::{
-    Bind, Bound, Ceiling, Egress, Inspection, Keys, Named, PodState, Prices, RequestRule, Resolved,
-    RuleFacts, Rules, State, StoreMeans, StoreStanding,
+    Bind, Bound, Ceiling, Egress, Inspection, Keys, Named, OwnInspection, PodState, Prices, RequestRule,
+    Resolved, RuleFacts, Rules, State, StoreMeans, StoreStanding,
 };
 use ipnet::IpNet;
 use policy::table::{Row, Table};
@@ -35,6 +35,10 @@ pub(crate) struct Gate {
     workloads: HashMap<IpAddr, Arc<str>>,
     /// Where pods may go by themselves, of those whose requests are judged.
     own: HashMap<IpAddr, Arc<OwnEgress>>,
+    /// Namespaces whose pods' TLS is opened with an authority of their own or not at all.
+    wanting: BTreeSet<Arc<str>>,
+    /// The authorities of namespaces, so far as there are any.
+    given: Arc<OwnInspection>,
     store: Option<Arc<StoreMeans>>,
     /// All keys that there are; a gateway is told those that rules of its pods have.
     keys: Arc<BTreeMap<SecretRef, Key>>,
@@ -78,17 +82,33 @@ impl Gate {
         let store = store.map(|means| Arc::new(StoreMeans { node: Arc::clone(&node), ..means }));
         let keeper = Keeper::open(node, control, holding.front.listen.clone())?;
         let (workloads, own) = (HashMap::new(), HashMap::new());
-        let (visits, keys) = (Visits::default(), Arc::default());
-        Ok(Self { keeper, budgets, quotas, holding, workloads, own, store, keys, visits, revision: 0 })
+        let (wanting, given) = (BTreeSet::new(), Arc::default());
+        let (visits, keys, revision) = (Visits::default(), Arc::default(), 0);
+        Ok(Self {
+            keeper,
+            budgets,
+            quotas,
+            holding,
+            workloads,
+            own,
+            wanting,
+            given,
+            store,
+            keys,
+            visits,
+            revision,
+        })
     }
 
-    /// Says which pod has an address, and where it may go by itself, from the next table on.
+    /// Says which pod has an address, where it may go by itself, and which namespaces want an authority of their own, from the
+    /// next table on.
     pub(crate) fn know(
         &mut self,
         workloads: HashMap<IpAddr, Arc<str>>,
         own: HashMap<IpAddr, Arc<OwnEgress>>,
+        wanting: BTreeSet<Arc<str>>,
     ) {
-        (self.workloads, self.own) = (workloads, own);
+        (self.workloads, self.own, self.wanting) = (workloads, own, wanting);
     }
 
     /// Has connections leave by another central gateway from now on. What is open goes on as it is.
@@ -114,6 +134,7 @@ impl Gate {
             pods,
             spent: self.budgets.spent().clone(),
             inspection: self.holding.inspection.clone(),
+            own_inspection: self.own_inspection(),
             quota_use: self.quotas.used(),
             egress: self.holding.egress.clone(),
             workloads: self.workloads.clone(),
@@ -156,6 +177,30 @@ impl Gate {
         let inspection = self.holding.inspection.clone();
         if let Some(state) = self.keeper.with_state(|told| State { inspection, ..told.state.clone() }) {
             self.keeper.tell(Told { revision: self.revision, state });
+        }
+    }
+
+    /// Has TLS of pods of some namespaces opened with these authorities from now on. What is open goes on as it is.
+    pub(crate) fn inspect_own_with(&mut self, given: &Arc<OwnInspection>) {
+        if self.given == *given {
+            return;
+        }
+        self.given = Arc::clone(given);
+        self.revision += 1;
+        let own_inspection = self.own_inspection();
+        if let Some(state) = self.keeper.with_state(|told| State { own_inspection, ..told.state.clone() }) {
+            self.keeper.tell(Told { revision: self.revision, state });
+        }
+    }
+
+    /// The authority of each namespace that wants its own, or that there is none.
+    fn own_inspection(&self) -> Arc<OwnInspection> {
+        let given = |space: &Arc<str>| self.given.authorities.get(space).cloned().flatten();
+        let all = self.wanting.iter().map(|space| (Arc::clone(space), given(space)));
+        let authorities: BTreeMap<_, _> = all.collect();
+        match authorities.is_empty() {
+            true => Arc::default(),
+            false => Arc::new(OwnInspection { authorities, roots: self.given.roots.clone() }),
         }
     }
 

@@ -265,7 +265,7 @@ impl Judge for Visiting {
         workload.zip(policies).is_some_and(|(workload, policies)| policies.wants_arguments(&workload))
     }
 
-    fn inspector(&self) -> Option<Arc<Inspector>> {
+    fn inspector(&self, _pod: IpAddr) -> Option<Arc<Inspector>> {
         self.opens().inspector.clone()
     }
 }

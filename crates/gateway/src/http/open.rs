@@ -89,7 +89,7 @@ impl Gateway {
     /// Opens a connection and answers its requests; returns it if it was refused after all, to be told.
     pub(crate) async fn open(&self, opening: Opening<'_>, guard: &mut Guard) -> Option<Refused> {
         let Opening { stream, opened, permit, phase, server, front } = opening;
-        let inspector = self.judge.inspector();
+        let inspector = self.judge.inspector(permit.opening().pod);
         let name = name_of(&permit.opening().claim).or_else(|| front.as_ref()?.name.as_ref());
         let lacks = match (&opened.claim, name) {
             (_, None) => Some(Reason::NotHttp),
@@ -311,7 +311,7 @@ impl Gateway {
         let Claim::Tls(hello) = &permit.opening().claim else {
             return Session::open(server, &tasks.0, gone).await.ok();
         };
-        let inspector = self.judge.inspector()?;
+        let inspector = self.judge.inspector(permit.opening().pod)?;
         let connecting = inspector.connect(server, parties.name, &hello.alpn);
         let (server, speech) = within(longest, connecting, Reason::ServerHandshake).await.ok()?;
         match speech {

@@ -7,10 +7,13 @@
 
 mod accept;
 mod authority;
+mod own;
 
 pub use authority::{Authority, AuthorityError, AuthorityPem};
+pub use own::OwnInspection;
 
 pub(crate) use accept::{Speech, Unbelieved};
+pub(crate) use own::{Inspectors, Whose};
 
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -61,7 +64,12 @@ impl Inspector {
     /// # Errors
     /// The authority is none, or the system lacks something.
     pub fn new(means: &Inspection) -> Result<Self, InspectionError> {
-        let authority = Arc::new(Authority::of(&means.authority)?);
+        Self::of(&means.authority, &means.roots)
+    }
+
+    /// As [`Self::new`], of the parts of an [`Inspection`].
+    pub(crate) fn of(authority: &AuthorityPem, believed: &[Vec<u8>]) -> Result<Self, InspectionError> {
+        let authority = Arc::new(Authority::of(authority)?);
         let provider = Arc::new(default_provider());
         let server = |protocol: Option<&[u8]>| {
             let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -74,7 +82,7 @@ impl Inspector {
             Ok::<_, rustls::Error>(Arc::new(config))
         };
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(means.roots.iter().map(|root| CertificateDer::from(root.as_slice())));
+        roots.add_parsable_certificates(believed.iter().map(|root| CertificateDer::from(root.as_slice())));
         let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
