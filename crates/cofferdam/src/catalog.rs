@@ -7,11 +7,13 @@ use crate::plain::printable;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use crds::{Catalog, Code, Diagnostic, Position, Provider};
+use policy::DnsName;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// List the hosts that AI providers need.
 #[derive(Subcommand, Debug)]
@@ -30,7 +32,8 @@ A file of yours has the form of the built-in one. A provider in it replaces the 
     title: Our mirror of models
     hosts:
     - {host: models.corp.example, for: storage, ports: [443]}   # for: api, content, storage or upload
-    - {host: \"*.cdn.corp.example\", for: content}                # one label below; \"**.\" is one or more")]
+    - {host: \"*.cdn.corp.example\", for: content}                # one label below; \"**.\" is one or more
+  privateZones: [k8s.corp.example]   # as are cluster.local and clusterset.local: no wildcard written above one opens names in it")]
 pub(crate) enum CatalogCommand {
     /// Every provider
     List(Shown),
@@ -61,12 +64,15 @@ pub(crate) struct Shown {
     json: bool,
 }
 
-/// Which catalog providers are looked up in.
+/// Which names are known before any policy is read: providers' hosts, and private zones.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct CatalogArg {
     /// A catalog file whose providers come in addition to the built-in ones, or replace those of their name
     #[arg(long = "catalog", value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Private whether the file says so or not.
+    #[arg(skip)]
+    zones: Vec<DnsName>,
 }
 
 impl CatalogArg {
@@ -75,15 +81,30 @@ impl CatalogArg {
         self.file.as_ref()
     }
 
+    /// The same where these zones are private as well.
+    pub(crate) fn with_zones(&self, zones: &[DnsName]) -> Self {
+        Self { file: self.file.clone(), zones: zones.to_vec() }
+    }
+
+    /// What is known where the file cannot be read: no provider.
+    pub(crate) fn without_providers(&self) -> Catalog {
+        self.zoned(Catalog::default())
+    }
+
+    fn zoned(&self, mut catalog: Catalog) -> Catalog {
+        catalog.private_zones.extend(self.zones.iter().map(|zone| Arc::from(zone.as_str())));
+        catalog
+    }
+
     /// The built-in catalog with that of the file.
     ///
     /// # Errors
     /// All that is wrong with the file. Nothing should be looked up then: what the file replaces is not meant as it was.
     pub(crate) fn read(&self) -> Result<Catalog, Vec<Diagnostic>> {
-        let built_in = compiler::built_in_catalog().clone();
-        match &self.file {
-            Some(file) => Ok(built_in.with(read(file)?)),
-            None => Ok(built_in),
+        let all = self.zoned(compiler::built_in_catalog().clone());
+        match self.file() {
+            Some(file) => Ok(all.with(read(file)?)),
+            None => Ok(all),
         }
     }
 
@@ -208,8 +229,9 @@ fn hosts(provider: &Provider) -> BTreeSet<String> {
 }
 
 fn diff(built_in: &Catalog, mine: &Catalog, as_json: bool, out: &mut impl Write) -> Result<()> {
-    if mine.providers.is_empty() {
-        bail!("the file has no provider");
+    let zones: Vec<&Arc<str>> = mine.private_zones.difference(&built_in.private_zones).collect();
+    if mine.providers.is_empty() && zones.is_empty() {
+        bail!("the file has no provider and no private zone");
     }
     let mut changes = Vec::new();
     for (name, provider) in &mine.providers {
@@ -221,7 +243,7 @@ fn diff(built_in: &Catalog, mine: &Catalog, as_json: bool, out: &mut impl Write)
         changes.push(json!({ "provider": name, "new": is_new, "added": added, "removed": removed }));
     }
     if as_json {
-        writeln!(out, "{:#}", json!({ "changes": changes }))?;
+        writeln!(out, "{:#}", json!({ "changes": changes, "privateZones": zones }))?;
         return Ok(());
     }
     for change in &changes {
@@ -238,6 +260,9 @@ fn diff(built_in: &Catalog, mine: &Catalog, as_json: bool, out: &mut impl Write)
                 writeln!(out, "  {sign} {}", printable(host))?;
             }
         }
+    }
+    for zone in zones {
+        writeln!(out, "private zone: {}", printable(zone))?;
     }
     Ok(())
 }
@@ -292,7 +317,9 @@ mod tests {
              + eu.api.openai.com [443] for api\n"
         );
         let json: Value = serde_json::from_str(&said(&["diff", path, "--json"]).unwrap()).unwrap();
-        assert_eq!(json["changes"][1]["new"], true);
+        assert_eq!((&json["changes"][1]["new"], &json["privateZones"]), (&json!(true), &json!([])));
+        fs::write(&file, format!("{mine}privateZones: [k8s.corp.example, cluster.local]\n")).unwrap();
+        assert_eq!(said(&["diff", path]).unwrap(), format!("{diff}private zone: k8s.corp.example\n"));
         fs::write(&file, mine.replace("hub.example", "Hub.example")).unwrap();
         let refused = said(&["diff", path]).unwrap_err().to_string();
         assert!(

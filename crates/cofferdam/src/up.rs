@@ -159,6 +159,11 @@ impl UpArgs {
         self.lab
     }
 
+    /// What is known of names: zones whose names may lead to private addresses are private to policy as well.
+    fn catalog(&self) -> CatalogArg {
+        self.catalog.with_zones(&self.dns.private_zones)
+    }
+
     /// A lab without enforcement.
     pub(crate) fn lab_only(files: Vec<PathBuf>, json: bool, socket: Option<PathBuf>) -> Self {
         Self {
@@ -293,7 +298,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     say.ready(&running.status(), socket.path());
     if let Some(door) = door {
         let (engine, journal) = (Arc::clone(&running.engine), Arc::clone(&running.journal));
-        let catalog = args.catalog.read().unwrap_or_default();
+        let catalog = args.catalog().read().unwrap_or_default();
         door.serve(serving::Running { engine, journal, files: args.files.clone(), catalog }, &say)?;
     }
     if let Some(listener) = health {
@@ -316,10 +321,10 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
 /// Reads what is to be enforced, and what is judged by beside it.
 fn load(args: &UpArgs, engine: &mut Engine, say: &Say) -> Load {
     if !args.shadow.is_empty() {
-        let read = shadow::read(&args.files, &args.shadow, &args.catalog);
+        let read = shadow::read(&args.files, &args.shadow, &args.catalog());
         engine.shadow_by(&args.shadow, read);
     }
-    let load = engine.load(|next| source::read(&args.files, &args.catalog, next)).clone();
+    let load = engine.load(|next| source::read(&args.files, &args.catalog(), next)).clone();
     say.load(&load);
     if let Some(problem) = engine.shadow().and_then(|it| it.problem) {
         say.note(&format!("nothing is judged by the candidate: {problem}"));

@@ -149,6 +149,27 @@ const CATALOG: &str = "\
 ";
 
 #[test]
+fn a_wildcard_that_ends_at_a_private_zone_is_noted_and_explained() {
+    let wide = "{apiVersion: cofferdam.dev/v1alpha1, kind: EgressPolicy, metadata: {name: wide, namespace: x}, spec: {
+      subject: {podSelector: {matchLabels: {pod: a}}}, egress: [{action: Allow, to: [{domains: ['**.hub.io']}]}]}}";
+    let folder = Folder::with("egress.yaml", wide);
+    let catalog = tempfile::NamedTempFile::new().expect("a file");
+    let zones =
+        "{apiVersion: cofferdam.dev/v1alpha1, kind: Catalog, providers: [], privateZones: [k8s.hub.io]}";
+    std::fs::write(catalog.path(), zones).expect("writable");
+    let run = |command: &str, arguments: &str| {
+        folder.policy(command, &format!("--catalog {} {arguments}", catalog.path().display()))
+    };
+    let checked = run("check", "");
+    assert!(checked.out.contains("\"**.hub.io\" means no name in k8s.hub.io"), "{}", checked.out);
+    let explain = |name: &str| run("explain", &format!("--from x/a --name {name} --port 443"));
+    assert_eq!(explain("api.hub.io").code, Some(0));
+    let denied = explain("db.x.svc.k8s.hub.io");
+    assert_eq!(denied.code, Some(1), "{}", denied.out);
+    assert!(denied.out.contains("**.hub.io except k8s.hub.io"), "{}", denied.out);
+}
+
+#[test]
 fn explain_takes_a_name_for_resolved_and_says_whether_it_may_be_asked() {
     let folder = Folder::with("egress.yaml", EGRESS);
     let catalog = tempfile::NamedTempFile::new().expect("a file");

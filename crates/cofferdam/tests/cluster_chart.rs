@@ -21,7 +21,7 @@ cni: {enabled: true, binDir: /home/kubernetes/bin}
 catalog: {providers: [{name: hub, title: ours, hosts: [{host: hub.example, for: storage}]}]}
 webhook: {failurePolicy: Fail, timeoutSeconds: 9}
 trust: {namespaces: labelled}
-agent: {guard: [veth, cali], keepConnections: true, ports: {health: 19441}}
+agent: {guard: [veth, cali], keepConnections: true, ports: {health: 19441}, dns: {privateZones: [k8s.corp.example]}}
 egressGateway:
   enabled: true
   replicas: 3

@@ -415,7 +415,13 @@ fn dns(dice: &mut Dice, entries: &mut Vec<RuleEntry>) -> Dns {
 fn patterns(dice: &mut Dice) -> Vec<DomainPattern> {
     let all = ["a.io", "*.a.io", "**.a.io", "*.x.a.io", "**.x.a.io", "b.io", "*.b.io", "**.io"];
     let texts: Vec<_> = (0..=dice.below(2)).map(|_| dice.text(&all)).collect();
-    texts.into_iter().filter_map(|text| DomainPattern::parse_own(text).ok()).collect()
+    let zones = zones(dice);
+    texts.into_iter().filter_map(|text| Some(DomainPattern::parse_own(text).ok()?.outside(&zones))).collect()
+}
+
+fn zones(dice: &mut Dice) -> Vec<DnsName> {
+    let texts: Vec<_> = (0..dice.below(3)).map(|_| dice.text(&["x.a.io", "a.io", "b.io", "c.io"])).collect();
+    texts.into_iter().filter_map(|text| DnsName::parse(text).ok()).collect()
 }
 
 /// `own`: of one of Cofferdam's own kinds.
@@ -458,7 +464,7 @@ fn rule(
         let is_granting = tier == Tier::NetworkPolicy && dice.chance(15);
         let requests = match is_granting {
             true => {
-                peers = Peers::AnyOf(vec![Peer::Names(vec![DomainPattern::Any])]);
+                peers = Peers::AnyOf(vec![Peer::Names(vec![DomainPattern::Any.outside(&zones(dice))])]);
                 Some(Arc::new(Requests { granted: true, ..Requests::default() }))
             }
             false => requests,

@@ -612,6 +612,107 @@ fn names_may_be_listed_and_come_from_rules() {
     assert_eq!((&*entry.field, entry.direction), ("spec.dns.names", Some(Direction::Egress)));
 }
 
+/// As [`resolved`], where names below `k8s.hub.io` are the cluster's.
+fn zoned(policies: &[String], names: &[(&str, &str)]) -> PolicySet {
+    let mut catalog = Catalog::built_in();
+    catalog.private_zones.insert("K8s.hub.io.".into());
+    let read = crds::read_objects("test.yaml", (world() + &policies.concat()).as_bytes());
+    let compiled = compiler::compile_unlinted_with(read.objects, &catalog, policy::Generation(1));
+    assert!(!compiled.diagnostics.iter().any(crds::Diagnostic::is_error), "{:#?}", compiled.diagnostics);
+    learn(compiled.set, names)
+}
+
+#[test]
+fn a_wildcard_that_allows_opens_no_private_zone_that_it_is_not_written_within() {
+    let names = [("db.y.svc.k8s.hub.io", ELSEWHERE), ("api.hub.io", OUTSIDE)];
+    for (domains, public, private) in [
+        ("'**.hub.io'", Allow, Deny),
+        ("'*.hub.io'", Allow, Deny),
+        ("'**.k8s.hub.io'", Deny, Allow),
+        ("'*.Y.svc.K8S.hub.io.'", Deny, Allow),
+        ("DB.y.svc.k8s.hub.io.", Deny, Allow),
+        ("'**.hub.io', '**.svc.k8s.hub.io'", Allow, Allow),
+    ] {
+        for rest in ["", ", downloadOnly: true", ", operations: [{verbs: [download]}]"] {
+            let spec = format!("{{egress: [{{action: Allow, to: [{{domains: [{domains}]}}]{rest}}}]}}");
+            let set = zoned(&[egress_policy("x", "p", &spec)], &names);
+            check(&set, "x/a", OUTSIDE, 443, public);
+            check(&set, "x/a", ELSEWHERE, 443, private);
+        }
+        let rule = |action: &str| format!("{{action: {action}, to: [{{domains: [{domains}]}}]}}");
+        // One that denies means all.
+        let spec = format!("{{egress: [{{action: Allow, to: [{ALL}]}}, {}]}}", rule("Deny"));
+        let set = zoned(&[egress_policy("x", "p", &spec)], &names);
+        check(&set, "x/a", ELSEWHERE, 443, Deny);
+        // One that passes lets nothing of the zone past a Deny behind it.
+        let spec = format!(
+            "{{tier: Admin, priority: 1, subject: {{namespaces: {{}}}}, egress: [{}, {{action: Deny, to: [{ALL}]}}]}}",
+            rule("Pass")
+        );
+        let set = zoned(&[cluster_egress_policy("c", &spec)], &names);
+        check(&set, "x/a", OUTSIDE, 443, public);
+        check(&set, "x/a", ELSEWHERE, 443, private);
+    }
+    // NPEP-133 names no such exception: the standard kind means all that its pattern means.
+    let standard = cluster_policy(
+        "c",
+        "{tier: Admin, priority: 1, subject: {namespaces: {}}, egress: [\
+         {action: Accept, to: [{domainNames: ['*.hub.io']}]}, {action: Deny, to: [{networks: [0.0.0.0/0]}]}]}",
+    );
+    let set = zoned(&[standard], &names);
+    check(&set, "x/a", OUTSIDE, 443, Allow);
+    check(&set, "x/a", ELSEWHERE, 443, Allow);
+}
+
+#[test]
+fn hosts_of_a_provider_and_what_answers_lead_to_are_in_no_private_zone() {
+    let text = "apiVersion: cofferdam.dev/v1alpha1\nkind: Catalog\nprivateZones: [k8s.hub.io]\nproviders: \
+                [{name: hub, hosts: [{host: '**.hub.io', for: api}]}]";
+    let catalog = Catalog::built_in().with(Catalog::read("t.yaml", text.as_bytes()).unwrap());
+    let granting = "{action: Allow, to: [{domains: [models.io]}], operations: [{verbs: [download]}], redirects: {grant: 60s}}";
+    for (rule, public) in [("{action: Allow, to: [{provider: hub}]}", "api.hub.io"), (granting, "cdn.io")] {
+        let policy = egress_policy("x", "p", &format!("{{egress: [{rule}]}}"));
+        let read = crds::read_objects("test.yaml", (world() + &policy).as_bytes());
+        let set = compiler::compile_unlinted_with(read.objects, &catalog, policy::Generation(1)).set;
+        let names = [
+            (public, OUTSIDE),
+            ("db.y.svc.k8s.hub.io", "203.0.113.21"),
+            ("db.y.svc.cluster.local", "203.0.113.22"),
+            ("db.y.svc.clusterset.local", "203.0.113.23"),
+        ];
+        let set = learn(set, &names);
+        check(&set, "x/a", OUTSIDE, 443, Allow);
+        let pod = set.world.find_pod("x", "a").unwrap();
+        for (name, address) in &names[1..] {
+            check(&set, "x/a", address, 443, Deny);
+            assert!(!dns_rules(&set, pod).speaks_of(&DnsName::parse(name).unwrap()), "{name}");
+        }
+    }
+}
+
+#[test]
+fn names_that_a_wildcard_does_not_mean_are_not_asked_by_its_rule_but_by_a_list_that_says_so() {
+    let rule = "egress: [{action: Allow, to: [{domains: ['**.hub.io']}]}]";
+    let set = zoned(&[egress_policy("x", "p", &format!("{{{rule}, dns: {{fromRules: true}}}}"))], &[]);
+    asks(&set, "x/a", "api.hub.io", Reason::EgressPolicyAllow);
+    asks(&set, "x/a", "db.y.svc.k8s.hub.io", Reason::DnsNameDeny);
+    let pod = set.world.find_pod("x", "a").unwrap();
+    let spoken: Vec<String> = dns_rules(&set, pod).spoken.iter().map(ToString::to_string).collect();
+    assert_eq!(spoken, ["**.hub.io except k8s.hub.io"]);
+    let whole = own(&set, "x/a", policy::Whom::Domain(DnsName::parse("api.hub.io").unwrap()));
+    assert_eq!(whole, policy::Own::Allowed);
+    let set = zoned(&[egress_policy("x", "p", &format!("{{{rule}, dns: {{names: ['**.hub.io']}}}}"))], &[]);
+    asks(&set, "x/a", "db.y.svc.k8s.hub.io", Reason::DnsNameAllow);
+    // All below a domain is more than the wildcard means.
+    let all = "{egress: [{action: Allow, to: [{domains: [hub.io, '**.hub.io']}]}]}";
+    let domain = policy::Whom::Domain(DnsName::parse("hub.io").unwrap());
+    assert_eq!(own(&with(&[egress_policy("x", "p", all)]), "x/a", domain.clone()), policy::Own::Allowed);
+    assert!(matches!(
+        own(&zoned(&[egress_policy("x", "p", all)], &[]), "x/a", domain),
+        policy::Own::Denied(_)
+    ));
+}
+
 #[test]
 fn resolvers_may_be_listed_and_then_be_reached() {
     let spec = "{dns: {resolvers: [{pods: {namespaceSelector: {matchLabels: {ns: y}}, podSelector: {}}}, {networks: [192.0.2.53/32]}]}}";

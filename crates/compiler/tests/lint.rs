@@ -289,6 +289,45 @@ fn one_star_where_another_policy_or_the_catalog_means_more_is_reported() {
 }
 
 #[test]
+fn a_wildcard_above_a_private_zone_is_told_where_it_ends() {
+    let rule = |action: &str, domain: &str| format!("{{action: {action}, to: [{{domains: ['{domain}']}}]}}");
+    let notes = |kind: &dyn Fn(String) -> String, action: &str, domain: &str| {
+        let text = world() + &kind(rule(action, domain));
+        let mut catalog = crds::Catalog::built_in();
+        catalog.private_zones.insert("k8s.hub.io".into());
+        let read = crds::read_objects("test.yaml", text.as_bytes());
+        let compiled = compiler::compile_with(read.objects, &catalog, policy::Generation(1));
+        let of_code = compiled.diagnostics.into_iter().filter(|it| it.code == Code::WildcardLabels);
+        of_code.map(|it| (it.severity, it.to_string())).collect::<Vec<_>>()
+    };
+    let namespaced = |rule: String| own("p", &format!("{{egress: [{rule}], {RESOLVERS}}}"));
+    let of_cluster = |rule: String| {
+        let spec = format!("{{tier: Admin, priority: 1, {X}, egress: [{rule}]}}");
+        cluster_egress_policy("c", &spec)
+    };
+    for (kind, actions) in [
+        (&namespaced as &dyn Fn(String) -> String, ["Allow"].as_slice()),
+        (&of_cluster as &dyn Fn(String) -> String, ["Allow", "Pass"].as_slice()),
+    ] {
+        for action in actions {
+            let found = notes(kind, action, "**.hub.io");
+            let [(Severity::Note, text)] = found.as_slice() else { panic!("{action}: {found:?}") };
+            for part in
+                ["\"**.hub.io\" means no name in k8s.hub.io", "spec.egress[0].to", "ends in k8s.hub.io"]
+            {
+                assert!(text.contains(part), "no {part:?} in {text}");
+            }
+            for within in
+                ["**.k8s.hub.io", "*.x.svc.k8s.hub.io", "db.x.svc.k8s.hub.io", "**.svc.cluster.local"]
+            {
+                assert!(notes(kind, action, within).is_empty(), "{action} {within}");
+            }
+        }
+        assert!(notes(kind, "Deny", "**.hub.io").is_empty());
+    }
+}
+
+#[test]
 fn an_allow_that_a_deny_beats_entirely_is_reported() {
     let allow = "{action: Allow, to: [{domains: [a.paste.io]}], ports: [{port: 443}]}";
     let policy = |deny: &str| {

@@ -10,9 +10,11 @@ use crate::document::{self, Document, Node};
 use crate::meta::short;
 use crate::name;
 use crate::pod::port_number;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// The cluster's domain as most have it, and that of a set of clusters (KEP-1645).
+const PRIVATE_ZONES: [&str; 2] = ["cluster.local", "clusterset.local"];
 /// The built-in catalog's file.
 const BUILT_IN: &str = "catalog.yaml";
 /// Of a catalog.
@@ -21,11 +23,21 @@ const API_VERSION: &str = "cofferdam.dev/v1alpha1";
 /// Where nothing else is written.
 const HTTPS: u16 = 443;
 
-/// Providers by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Names that are known before any policy is read: providers' hosts, and zones that are private.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalog {
     /// By name.
     pub providers: BTreeMap<Arc<str>, Provider>,
+    /// Names of zones: the cluster's domain, and those of private networks. A wildcard that allows means a name in one only if it is
+    /// written within it. `cluster.local` and `clusterset.local` are always among them.
+    pub private_zones: BTreeSet<Arc<str>>,
+}
+
+impl Default for Catalog {
+    /// No provider.
+    fn default() -> Self {
+        Self { providers: BTreeMap::new(), private_zones: PRIVATE_ZONES.map(Arc::from).into() }
+    }
 }
 
 /// One provider.
@@ -122,10 +134,11 @@ impl Catalog {
         if kept.diagnostics.iter().any(Diagnostic::is_error) { Err(kept.diagnostics) } else { Ok(catalog) }
     }
 
-    /// With the providers of another one, which replace those of the same name.
+    /// With the providers of another one, which replace those of the same name, and its private zones.
     #[must_use]
     pub fn with(mut self, other: Self) -> Self {
         self.providers.extend(other.providers);
+        self.private_zones.extend(other.private_zones);
         self
     }
 
@@ -135,10 +148,12 @@ impl Catalog {
     }
 
     fn decode<'n>(&mut self, d: &mut Decoder<'n>, root: &'n Node<'n>) {
-        let Some(map) = d.strict(root, &["apiVersion", "kind", "providers"]) else { return };
+        let Some(map) = d.strict(root, &["apiVersion", "kind", "providers", "privateZones"]) else { return };
         for (field, only) in [("apiVersion", API_VERSION), ("kind", KIND)] {
             d.required(map, field, |d, node| d.one_of(node, &[(only, ())]));
         }
+        let zones = d.field(map, "privateZones", |d, node| d.list(node, zone)).flatten().unwrap_or_default();
+        self.private_zones.extend(zones);
         let providers = d.required(map, "providers", |d, node| d.list(node, provider)).unwrap_or_default();
         for provider in providers {
             if let Some(first) = self.providers.get(&provider.name) {
@@ -149,6 +164,18 @@ impl Catalog {
             self.providers.insert(provider.name.clone(), provider);
         }
     }
+}
+
+fn zone<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
+    let zone = d.string(node)?;
+    // A zone may be a single label.
+    let wrong = match zone.starts_with('*') {
+        true => Some("a zone has no '*': all names below it are private"),
+        false => name::domain_pattern(&format!("x.{zone}")),
+    };
+    let Some(wrong) = wrong else { return Some(zone) };
+    d.error(node.place, Code::InvalidDomain, format!("{:?} is no zone: {wrong}", short(&zone)));
+    None
 }
 
 fn provider<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Provider> {
@@ -234,6 +261,23 @@ mod tests {
             assert!(!provider.hosts.is_empty() || !provider.note.is_empty(), "{}", provider.name);
         }
         assert_eq!(Catalog::built_in(), catalog);
+    }
+
+    #[test]
+    fn a_users_zones_are_private_besides_those_that_always_are() {
+        let zones = |written: &str| {
+            let text =
+                format!("apiVersion: {API_VERSION}\nkind: {KIND}\nproviders: []\nprivateZones: {written}\n");
+            Catalog::read("mine.yaml", text.as_bytes())
+                .map(|mine| Catalog::built_in().with(mine).private_zones)
+        };
+        let all: Vec<String> =
+            zones("[K8s.corp.example., lan]").unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(all, ["K8s.corp.example.", "cluster.local", "clusterset.local", "lan"]);
+        assert_eq!(zones("[]").unwrap(), Catalog::default().private_zones);
+        for bad in ["['*.corp.example']", "['']", "['.']", "[a..b]", "[corp example]", "lan", "[-a]"] {
+            assert!(zones(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -217,11 +217,7 @@ impl Rules {
             let rules = Arc::new(PodRules::new(first, epoch, pod));
             pods.extend(rules.pod.addresses.iter().map(|address| (*address, Arc::clone(&rules))));
         }
-        let mut private = NameMap::default();
-        for zone in state.private_zones {
-            private.insert(&DomainPattern::Exact(zone.clone()), ());
-            private.insert(&DomainPattern::Below(zone), ());
-        }
+        let private = NameMap::of_zones(&state.private_zones);
         Self {
             generation: state.generation,
             settings: state.settings,
@@ -315,11 +311,40 @@ pub(crate) struct NameMap<V> {
     one_below: Map<Box<[u8]>, V>,
     below: Map<Box<[u8]>, V>,
     any: Option<V>,
+    /// Wildcards without private zones, by these.
+    outside: Vec<Outside<V>>,
+}
+
+/// Wildcards that mean nothing in the same zones.
+#[derive(Debug)]
+struct Outside<V> {
+    zones: Vec<DnsName>,
+    within: NameMap<()>,
+    wide: NameMap<V>,
+}
+
+impl<V> Outside<V> {
+    fn of(zones: &[DnsName]) -> Self {
+        Self { zones: zones.to_vec(), within: NameMap::of_zones(zones), wide: NameMap::default() }
+    }
 }
 
 impl<V> Default for NameMap<V> {
     fn default() -> Self {
-        Self { exact: Map::default(), one_below: Map::default(), below: Map::default(), any: None }
+        let (exact, one_below, below) = (Map::default(), Map::default(), Map::default());
+        Self { exact, one_below, below, any: None, outside: Vec::new() }
+    }
+}
+
+impl NameMap<()> {
+    /// Names of these, and those below them.
+    fn of_zones(zones: &[DnsName]) -> Self {
+        let mut map = Self::default();
+        for zone in zones {
+            map.insert(&DomainPattern::Exact(zone.clone()), ());
+            map.insert(&DomainPattern::Below(zone.clone()), ());
+        }
+        map
     }
 }
 
@@ -327,13 +352,30 @@ impl<V> NameMap<V> {
     /// The first rule of a pattern stays.
     fn insert(&mut self, pattern: &DomainPattern, value: V) {
         match pattern {
-            DomainPattern::Exact(name) => self.exact.entry(Name::from(name)).or_insert(value),
-            DomainPattern::OneBelow(name) => {
-                self.one_below.entry(Name::from(name).wire().into()).or_insert(value)
+            DomainPattern::Exact(name) => {
+                self.exact.entry(Name::from(name)).or_insert(value);
             }
-            DomainPattern::Below(name) => self.below.entry(Name::from(name).wire().into()).or_insert(value),
-            DomainPattern::Any => self.any.get_or_insert(value),
-        };
+            DomainPattern::OneBelow(name) => {
+                self.one_below.entry(Name::from(name).wire().into()).or_insert(value);
+            }
+            DomainPattern::Below(name) => {
+                self.below.entry(Name::from(name).wire().into()).or_insert(value);
+            }
+            DomainPattern::Any => {
+                self.any.get_or_insert(value);
+            }
+            DomainPattern::Outside(without) => {
+                let of_zones = self.outside.iter_mut().find(|it| it.zones == without.zones());
+                match of_zones {
+                    Some(outside) => outside.wide.insert(without.wide(), value),
+                    None => {
+                        let mut outside = Outside::of(without.zones());
+                        outside.wide.insert(without.wide(), value);
+                        self.outside.push(outside);
+                    }
+                }
+            }
+        }
     }
 
     /// What belongs to a pattern that means `name`. A name that is no host name is meant by none.
@@ -343,12 +385,18 @@ impl<V> NameMap<V> {
         }
         let parent = || name.suffixes().nth(1).and_then(|parent| self.one_below.get(parent));
         let parents = || name.suffixes().skip(1).find_map(|parent| self.below.get(parent));
-        let found = self.exact.get(name).or_else(parent).or_else(parents).or(self.any.as_ref())?;
+        let outside = || {
+            let mut all = self.outside.iter().filter(|it| it.within.find(name).is_none());
+            all.find_map(|it| it.wide.find(name))
+        };
+        let known = self.exact.get(name).or_else(parent).or_else(parents).or(self.any.as_ref());
+        let found = known.or_else(outside)?;
         name.is_host_name().then_some(found)
     }
 
     fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.one_below.is_empty() && self.below.is_empty() && self.any.is_none()
+        let has_none = self.exact.is_empty() && self.one_below.is_empty() && self.below.is_empty();
+        has_none && self.any.is_none() && self.outside.is_empty()
     }
 }
 
@@ -469,10 +517,15 @@ pub(crate) mod tests {
         /// Look-ups mean what the pattern says.
         #[test]
         fn look_ups_agree_with_patterns(
-            patterns in prop::collection::vec("(\\*\\.)?[ab](\\.[ab-]){0,3}", 0..5),
+            patterns in prop::collection::vec("(\\*\\*?\\.)?[ab](\\.[ab-]){0,3}", 0..5),
+            zones in prop::collection::vec("[ab](\\.[ab]){0,2}", 0..3),
             asked in "[ab](\\.[ab]){0,4}",
         ) {
-            let patterns: Vec<_> = patterns.iter().filter_map(|text| DomainPattern::parse(text).ok()).collect();
+            let zones: Vec<_> = zones.iter().map(|text| DnsName::parse(text).unwrap()).collect();
+            let parsed = patterns.iter().filter_map(|text| DomainPattern::parse_own(text).ok());
+            // Some mean private zones, and some do not.
+            let mut patterns: Vec<_> = parsed.clone().map(|it| it.outside(&zones)).collect();
+            patterns.extend(parsed.skip(3));
             let mut map = NameMap::default();
             for pattern in &patterns {
                 map.insert(pattern, ());

@@ -436,17 +436,22 @@ fn rule_id(entry: u32, entries: usize) -> Result<RuleId, DecodeError> {
 }
 
 pub(crate) fn patterns(names: &wire::Names) -> Result<Vec<DomainPattern>, DecodeError> {
-    let pattern = |text: &String| {
-        if text == wire::ANY_NAME {
-            return Ok(DomainPattern::Any);
-        }
-        let parsed = match text.strip_prefix("*1.") {
-            Some(name) => DnsName::parse(name).map(DomainPattern::OneBelow),
-            None => DomainPattern::parse(text),
-        };
-        parsed.or_else(|_| unknown("a pattern of domain names", text))
-    };
-    names.patterns.iter().map(pattern).collect()
+    let read = |text: &String| pattern(text).map_or_else(|| unknown("a pattern of domain names", text), Ok);
+    names.patterns.iter().map(read).collect()
+}
+
+fn pattern(text: &str) -> Option<DomainPattern> {
+    if let Some((wide, zones)) = text.split_once(wire::EXCEPT) {
+        let zones: Option<Vec<_>> = zones.split(',').map(|zone| DnsName::parse(zone).ok()).collect();
+        return Some(pattern(wide)?.outside(&zones?));
+    }
+    if text == wire::ANY_NAME {
+        return Some(DomainPattern::Any);
+    }
+    match text.strip_prefix("*1.") {
+        Some(name) => DnsName::parse(name).map(DomainPattern::OneBelow).ok(),
+        None => DomainPattern::parse(text).ok(),
+    }
 }
 
 fn direction(direction: u32) -> Result<Direction, DecodeError> {

@@ -7,10 +7,10 @@ use crate::wire;
 use ipnet::IpNet;
 use policy::detection::Tuning;
 use policy::{
-    Action, Capture, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, HostedTools, Inject,
-    Labels, LeakAction, NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports,
-    ProviderEgress, Quota, Requests, Requirement, Rule, RuleEntry, RuleId, SecretRef, Section, Selector,
-    SourceRef, Subject, Tier, ToolCondition, UploadLimits, WhenUnopened,
+    Action, Capture, Credential, Direction, DnsName, DnsNames, DnsResolvers, DomainPattern, Glob,
+    HostedTools, Inject, Labels, LeakAction, NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy,
+    PortMatch, Ports, ProviderEgress, Quota, Requests, Requirement, Rule, RuleEntry, RuleId, SecretRef,
+    Section, Selector, SourceRef, Subject, Tier, ToolCondition, UploadLimits, WhenUnopened,
 };
 use prost::Message as _;
 use prost::bytes::Bytes;
@@ -133,13 +133,20 @@ fn policy(policy: &Policy, entries: &[RuleEntry]) -> wire::Policy {
 }
 
 pub(crate) fn names(patterns: &[DomainPattern]) -> wire::Names {
-    let text = |pattern: &DomainPattern| match pattern {
+    wire::Names { patterns: patterns.iter().map(pattern).collect() }
+}
+
+fn pattern(pattern: &DomainPattern) -> String {
+    match pattern {
         DomainPattern::Exact(name) => name.to_string(),
         DomainPattern::OneBelow(name) => format!("*1.{name}"),
         DomainPattern::Below(name) => format!("*.{name}"),
         DomainPattern::Any => wire::ANY_NAME.to_owned(),
-    };
-    wire::Names { patterns: patterns.iter().map(text).collect() }
+        DomainPattern::Outside(outside) => {
+            let zones: Vec<&str> = outside.zones().iter().map(DnsName::as_str).collect();
+            format!("{}{}{}", self::pattern(outside.wide()), wire::EXCEPT, zones.join(","))
+        }
+    }
 }
 
 fn section(section: &Section) -> Option<wire::Section> {

@@ -289,10 +289,13 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_knows_no_single_labels_refuses_them_instead_of_taking_them_for_more() {
-        let one = policy::DomainPattern::parse_own("*.a.io").unwrap();
+    fn a_reader_that_knows_no_single_labels_and_no_zones_refuses_them_instead_of_taking_them_for_more() {
+        let zones = [policy::DnsName::parse("x.a.io").unwrap(), policy::DnsName::parse("y.a.io").unwrap()];
+        let parse = |text| policy::DomainPattern::parse_own(text).unwrap();
+        let one = [parse("*.a.io"), parse("**.a.io").outside(&zones), parse("*.a.io").outside(&zones)];
+        assert_eq!(crate::decode::patterns(&crate::encode::names(&one)).unwrap(), one);
         let mut set = (1..).map(sample::policy_set).find(|set| !set.policies.is_empty()).unwrap();
-        let peers = policy::Peers::AnyOf(vec![policy::Peer::Names(vec![one])]);
+        let peers = policy::Peers::AnyOf(vec![policy::Peer::Names(one.to_vec())]);
         let policy = set.policies.first_mut().unwrap();
         policy.egress = policy::Section::Rules(vec![policy::Rule {
             id: policy::RuleId::NO_POLICY,

@@ -523,6 +523,10 @@ pub(crate) const WITHOUT_INJECT: u32 = 1;
 /// Any name, where patterns stand. A reader that knows no such pattern takes it for none, and refuses the policy.
 pub(crate) const ANY_NAME: &str = "**";
 
+/// Between a pattern and the zones that it does not mean, which commas separate. A reader that knows no such zones takes it for
+/// none, and refuses the policy.
+pub(crate) const EXCEPT: &str = " except ";
+
 /// Which requests a rule allows.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Requests {

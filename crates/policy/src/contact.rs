@@ -146,9 +146,10 @@ impl ProviderEgress {
         let name = DnsName::parse(host).ok().filter(|_| host.parse::<std::net::IpAddr>().is_err());
         self.domains.iter().any(|pattern| match pattern {
             DomainPattern::Any => true,
-            DomainPattern::Exact(_) | DomainPattern::OneBelow(_) | DomainPattern::Below(_) => {
-                name.as_ref().is_some_and(|name| pattern.matches(name))
-            }
+            DomainPattern::Exact(_)
+            | DomainPattern::OneBelow(_)
+            | DomainPattern::Below(_)
+            | DomainPattern::Outside(_) => name.as_ref().is_some_and(|name| pattern.matches(name)),
         })
     }
 }

@@ -73,7 +73,7 @@ pub fn dns_rules(set: &PolicySet, pod: &Pod) -> DnsRules {
         .iter()
         .flat_map(|(_, policy)| names_of_rules(policy))
         // Any name is spoken of by nobody who wrote a policy: to be granted opens no question.
-        .filter(|(pattern, _, action)| *action == Action::Accept && **pattern != DomainPattern::Any)
+        .filter(|(pattern, _, action)| *action == Action::Accept && !pattern.is_any())
         .map(|(pattern, rule, _)| (pattern.clone(), rule))
         .collect();
     let names = levels(&policies, |policy, at| match &policy.dns.names {
@@ -139,7 +139,7 @@ impl DnsRules {
 
     /// Whether somebody wrote a rule for the name.
     pub fn writes_of(&self, name: &DnsName) -> bool {
-        self.spoken.iter().any(|pattern| *pattern != DomainPattern::Any && pattern.matches(name))
+        self.spoken.iter().any(|pattern| !pattern.is_any() && pattern.matches(name))
     }
 
     /// Whether addresses that the name leads to have to be bound to the pod before it learns them.
@@ -248,7 +248,6 @@ fn levels<L>(
     Gate::Levels([of(Tier::Admin), own].into_iter().filter(|level| !level.is_empty()).collect())
 }
 
-/// Patterns in the egress rules of a policy.
 /// Patterns of names that egress rules of a policy speak of, and what those rules do.
 pub fn names_of_rules(policy: &Policy) -> impl Iterator<Item = (&DomainPattern, RuleId, Action)> {
     policy.egress.rules().iter().flat_map(|rule| {

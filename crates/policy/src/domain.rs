@@ -3,8 +3,12 @@
 //! There are two ways of writing them. In a ClusterNetworkPolicy (network-policy-api v1alpha2 `DomainName`, NPEP-133)
 //! `*.x` is one or more labels below `x`. Cofferdam's own kinds tell the two apart: `*.x` is exactly one label, `**.x` one
 //! or more. What a pattern means is in the type; how it was written is not, and it is shown as own kinds write it.
+//!
+//! In rules of own kinds that open something, a wildcard means nothing in a private zone unless it is written within it
+//! ([`DomainPattern::outside`]): who allows `**.example` means the world, and not the pods behind `k8s.example`.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -54,6 +58,11 @@ impl DnsName {
         &self.0
     }
 
+    /// Whether it is this zone, or below it.
+    pub fn is_in(&self, zone: &Self) -> bool {
+        self == zone || below(self, zone).is_some()
+    }
+
     /// The names above this one, from the nearest up to the top-level domain.
     pub fn parents(&self) -> impl Iterator<Item = &str> {
         self.0.match_indices('.').filter_map(|(dot, _)| self.0.get(dot + 1..))
@@ -81,8 +90,11 @@ impl fmt::Display for DnsName {
 
 /// How [`DomainPattern::Any`] is shown.
 const ANY: &str = "**";
+/// Before the zones of an [`Outside`] as it is shown, and between them.
+const EXCEPT: (&str, &str) = (" except ", ", ");
 
-/// Which names are meant. Shown, and written in JSON, as own kinds write it: `name`, `*.name`, `**.name`.
+/// Which names are meant. Shown, and written in JSON, as own kinds write it: `name`, `*.name`, `**.name`; what nobody
+/// writes is `**`, and `**.name except zone, zone`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DomainPattern {
     /// Exactly this name.
@@ -94,6 +106,27 @@ pub enum DomainPattern {
     /// Any name. It is for where answers lead ([`crate::Requests::granted`]); written it is only in
     /// [`crate::ProviderEgress::domains`].
     Any,
+    /// What a wildcard means, without private zones; only [`Self::outside`] makes it.
+    Outside(Box<Outside>),
+}
+
+/// A wildcard without private zones that it would otherwise reach into.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Outside {
+    wide: DomainPattern,
+    zones: Vec<DnsName>,
+}
+
+impl Outside {
+    /// The wildcard; never itself a [`DomainPattern::Outside`].
+    pub fn wide(&self) -> &DomainPattern {
+        &self.wide
+    }
+
+    /// Neither these nor names below them are meant. At least one, sorted.
+    pub fn zones(&self) -> &[DnsName] {
+        &self.zones
+    }
 }
 
 impl DomainPattern {
@@ -114,9 +147,59 @@ impl DomainPattern {
     /// Parses a pattern as it is shown, which nobody may have written.
     ///
     /// # Errors
-    /// As [`Self::parse_own`], but for `**` alone.
+    /// As [`Self::parse_own`], but for `**` alone, and `except` behind a wildcard.
     pub fn parse_shown(text: &str) -> Result<Self, DomainError> {
+        if let Some((wide, zones)) = text.split_once(EXCEPT.0) {
+            let zones: Result<Vec<_>, _> = zones.split(EXCEPT.1).map(DnsName::parse).collect();
+            return Ok(Self::parse_shown(wide)?.outside(&zones?));
+        }
         if text == ANY { Ok(Self::Any) } else { Self::parse_own(text) }
+    }
+
+    /// The same without the names of each zone, unless the pattern is written within that zone.
+    #[must_use]
+    pub fn outside(self, zones: &[DnsName]) -> Self {
+        let (wide, before) = match self {
+            Self::Outside(outside) => (outside.wide, outside.zones),
+            wide @ (Self::Exact(_) | Self::OneBelow(_) | Self::Below(_) | Self::Any) => (wide, Vec::new()),
+        };
+        let reaches_into = |zone: &&DnsName| wide.means_some_of(zone) && !wide.is_within(zone);
+        let zones: BTreeSet<DnsName> = before.iter().chain(zones).filter(reaches_into).cloned().collect();
+        if zones.is_empty() {
+            return wide;
+        }
+        Self::Outside(Box::new(Outside { wide, zones: zones.into_iter().collect() }))
+    }
+
+    /// Whether any name may be meant, private zones aside.
+    pub fn is_any(&self) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Outside(outside) => outside.wide.is_any(),
+            Self::Exact(_) | Self::OneBelow(_) | Self::Below(_) => false,
+        }
+    }
+
+    /// Whether every name that is meant is in the zone.
+    fn is_within(&self, zone: &DnsName) -> bool {
+        match self {
+            Self::Exact(name) | Self::OneBelow(name) | Self::Below(name) => name.is_in(zone),
+            Self::Any => false,
+            Self::Outside(outside) => outside.wide.is_within(zone),
+        }
+    }
+
+    /// Whether any name is meant that is in the zone.
+    fn means_some_of(&self, zone: &DnsName) -> bool {
+        match self {
+            Self::Exact(name) => name.is_in(zone),
+            Self::OneBelow(parent) => parent.is_in(zone) || self.matches(zone),
+            Self::Below(parent) => parent.is_in(zone) || zone.is_in(parent),
+            Self::Any => true,
+            Self::Outside(outside) => {
+                outside.wide.means_some_of(zone) && !outside.zones.iter().any(|without| zone.is_in(without))
+            }
+        }
     }
 
     /// Parses a pattern as a ClusterNetworkPolicy writes it: `name`, or `*.name` for one or more labels below.
@@ -137,6 +220,9 @@ impl DomainPattern {
             Self::OneBelow(parent) => below(name, parent).is_some_and(|labels| !labels.contains('.')),
             Self::Below(parent) => below(name, parent).is_some(),
             Self::Any => true,
+            Self::Outside(outside) => {
+                outside.wide.matches(name) && !outside.zones.iter().any(|zone| name.is_in(zone))
+            }
         }
     }
 
@@ -145,6 +231,10 @@ impl DomainPattern {
         match (self, other) {
             (Self::Any, _) => true,
             (_, Self::Exact(name)) => self.matches(name),
+            (Self::Outside(outside), _) => {
+                outside.wide.covers(other) && !outside.zones.iter().any(|zone| other.means_some_of(zone))
+            }
+            (_, Self::Outside(outside)) => self.covers(&outside.wide),
             (Self::Exact(_), Self::OneBelow(_) | Self::Below(_))
             | (Self::OneBelow(_), Self::Below(_))
             | (Self::Exact(_) | Self::OneBelow(_) | Self::Below(_), Self::Any) => false,
@@ -167,6 +257,10 @@ impl fmt::Display for DomainPattern {
             Self::OneBelow(name) => write!(f, "*.{name}"),
             Self::Below(name) => write!(f, "**.{name}"),
             Self::Any => f.write_str(ANY),
+            Self::Outside(outside) => {
+                let zones: Vec<&str> = outside.zones.iter().map(DnsName::as_str).collect();
+                write!(f, "{}{}{}", outside.wide, EXCEPT.0, zones.join(EXCEPT.1))
+            }
         }
     }
 }
@@ -267,9 +361,76 @@ mod tests {
     }
 
     #[test]
+    fn a_wildcard_means_a_private_zone_only_if_it_is_written_within_it() {
+        let zones = ["Cluster.Local.", "k8s.corp.io", "in.k8s.corp.io"].map(|it| DnsName::parse(it).unwrap());
+        for (written, shown, means, not) in [
+            (
+                "**.local",
+                "**.local except cluster.local",
+                "printer.local a.notcluster.local",
+                "cluster.local db.x.svc.cluster.local DB.x.svc.CLUSTER.local.",
+            ),
+            ("*.local", "*.local except cluster.local", "printer.local", "cluster.local"),
+            ("**.cluster.local", "**.cluster.local", "db.x.svc.cluster.local", "cluster.local"),
+            (
+                "*.x.svc.cluster.local",
+                "*.x.svc.cluster.local",
+                "db.x.svc.cluster.local",
+                "x.svc.cluster.local",
+            ),
+            ("Db.x.svc.cluster.local.", "db.x.svc.cluster.local", "db.x.svc.cluster.local", "local"),
+            (
+                "**.corp.io",
+                "**.corp.io except in.k8s.corp.io, k8s.corp.io",
+                "git.corp.io a.b.corp.io",
+                "k8s.corp.io db.k8s.corp.io a.in.k8s.corp.io",
+            ),
+            // Each zone by itself: who writes in the outer one does not write in the inner one.
+            ("**.k8s.corp.io", "**.k8s.corp.io except in.k8s.corp.io", "db.k8s.corp.io", "a.in.k8s.corp.io"),
+            ("*.corp.io", "*.corp.io except k8s.corp.io", "git.corp.io", "k8s.corp.io"),
+            ("**.io", "**.io except in.k8s.corp.io, k8s.corp.io", "a.io", "db.k8s.corp.io"),
+            ("**.other.io", "**.other.io", "a.other.io", "other.io"),
+        ] {
+            let pattern = DomainPattern::parse_own(written).unwrap().outside(&zones);
+            assert_eq!(pattern.to_string(), shown);
+            assert_eq!(DomainPattern::parse_shown(shown).unwrap(), pattern);
+            assert_eq!(pattern.clone().outside(&zones), pattern);
+            let json = serde_json::to_string(&pattern).unwrap();
+            assert_eq!(serde_json::from_str::<DomainPattern>(&json).unwrap(), pattern);
+            for (names, expected) in [(means, true), (not, false)] {
+                for name in names.split(' ') {
+                    let name = DnsName::parse(name).unwrap();
+                    assert_eq!(pattern.matches(&name), expected, "{pattern} on {name}");
+                }
+            }
+        }
+        let granted = DomainPattern::Any.outside(&zones);
+        assert!(granted.is_any() && !granted.matches(&zones[0]));
+        for bad in ["** except ", "**.io except *.a.io", "**.io except a.io,b.io", "**.io except"] {
+            assert!(DomainPattern::parse_shown(bad).is_err(), "{bad}");
+        }
+        assert!(DomainPattern::parse_own("**.io except a.io").is_err());
+    }
+
+    #[test]
     fn a_pattern_covers_another_when_it_means_all_that_it_does() {
-        let all = ["a.io", "x.a.io", "*.a.io", "**.a.io", "*.x.a.io", "**.x.a.io", "y.x.a.io", "**"]
-            .map(|text| DomainPattern::parse_shown(text).unwrap());
+        let all = [
+            "a.io",
+            "x.a.io",
+            "*.a.io",
+            "**.a.io",
+            "*.x.a.io",
+            "**.x.a.io",
+            "y.x.a.io",
+            "**",
+            "*.a.io except x.a.io",
+            "**.a.io except x.a.io",
+            "**.a.io except y.x.a.io",
+            "**.x.a.io except y.x.a.io",
+            "** except x.a.io",
+            "** except a.io",
+        ]
+        .map(|text| DomainPattern::parse_shown(text).unwrap());
         let names = [
             "a.io",
             "x.a.io",
@@ -279,6 +440,7 @@ mod tests {
             "z.y.x.a.io",
             "z.w.a.io",
             "v.z.y.x.a.io",
+            "v.u.x.a.io",
             "b.io",
         ]
         .map(|text| DnsName::parse(text).unwrap());

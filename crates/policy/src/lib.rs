@@ -36,7 +36,7 @@ pub use consumer::{Consumer, Known};
 pub use contact::{Asks, Contact, HostedTools, Own, ProviderEgress, Whom};
 pub use decide::{Decision, Judgement, Step, Verdict, decide, judging_rules};
 pub use dns::{DnsRules, decide_question, decide_resolver, dns_rules};
-pub use domain::{DnsName, DomainPattern};
+pub use domain::{DnsName, DomainPattern, Outside};
 pub use glob::Glob;
 pub use inject::{ACCOUNT_LABEL, Inject, SecretRef, is_for_accounts, keys_of_accounts};
 pub use key::{Key, KeyFlaw};

@@ -154,18 +154,31 @@ impl OwnEgress {
         if let Some(entry) = self.rules.iter().find(holds_more) {
             return Own::Denied(Arc::clone(&entry.text));
         }
-        let below = BELOW.iter().map(|labels| DnsName::parse(&format!("{labels}.{name}")));
-        for name in std::iter::once(Ok(name.clone())).chain(below) {
-            let own = match name {
-                Ok(name) => self.place(Place::Name(&name), 443, &Asks::Anything),
-                // So long a name has none below it.
-                Err(_) => continue,
-            };
-            if own != Own::Allowed {
-                return own;
+        for base in std::iter::once(name).chain(self.zones().filter(|zone| zone.is_in(name))) {
+            let below = BELOW.iter().map(|labels| DnsName::parse(&format!("{labels}.{base}")));
+            for name in std::iter::once(Ok(base.clone())).chain(below) {
+                let own = match name {
+                    Ok(name) => self.place(Place::Name(&name), 443, &Asks::Anything),
+                    // So long a name has none below it.
+                    Err(_) => continue,
+                };
+                if own != Own::Allowed {
+                    return own;
+                }
             }
         }
         Own::Allowed
+    }
+
+    /// Private zones that wildcards of rules do not mean.
+    fn zones(&self) -> impl Iterator<Item = &DnsName> {
+        self.rules.iter().flat_map(|entry| &entry.names).flat_map(|pattern| match pattern {
+            DomainPattern::Outside(outside) => outside.zones(),
+            DomainPattern::Exact(_)
+            | DomainPattern::OneBelow(_)
+            | DomainPattern::Below(_)
+            | DomainPattern::Any => &[],
+        })
     }
 
     fn place(&self, place: Place<'_>, port: u16, asks: &Asks) -> Own {

@@ -23,6 +23,12 @@ app.kubernetes.io/component: {{ .component }}
 ingress-gateway-{{ include "cofferdam.short" . }}
 {{- end }}
 
+{{- /* Not empty where the controller needs a catalog: for providers, or for private zones that it would not take for such by itself. */}}
+{{- define "cofferdam.catalog" -}}
+{{- $own := without .Values.agent.dns.privateZones "cluster.local" "clusterset.local" }}
+{{- if or .Values.catalog.providers $own }}needed{{ end }}
+{{- end }}
+
 {{- define "cofferdam.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}

@@ -52,7 +52,7 @@ pub(crate) fn make(args: &UpArgs, journal: &Arc<Journal>) -> Result<(Ground, Pla
         true => Privilege::None { why: ONLY_JUDGED.to_owned() },
         false => enter(),
     };
-    let read = source::read(&args.files, &args.catalog, Generation(0));
+    let read = source::read(&args.files, &args.catalog(), Generation(0));
     let (mut set, runs) = (read.set, read.runs);
     let mut places = Places::default();
     places.complete(&mut set.world).context("placing pods in the lab")?;

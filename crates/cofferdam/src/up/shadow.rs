@@ -90,7 +90,7 @@ pub(crate) fn read(
     let objects = parties.chain(found.objects.into_iter().filter(is_policy)).collect();
     let catalog = catalog.read().unwrap_or_else(|unread| {
         wrong.extend(unread);
-        crds::Catalog::default()
+        catalog.without_providers()
     });
     let compiled = compiler::compile_unlinted_with(objects, &catalog, Generation(0));
     wrong.extend(compiled.diagnostics);

@@ -9,7 +9,6 @@ use super::lab_plan::Runs;
 use crate::catalog::CatalogArg;
 use crate::folder;
 use compiler::compile_with;
-use crds::Catalog;
 use policy::Generation;
 use std::path::PathBuf;
 
@@ -24,7 +23,7 @@ pub(crate) fn read(paths: &[PathBuf], catalog: &CatalogArg, generation: Generati
     let runs = Runs::of(&objects);
     let catalog = catalog.read().unwrap_or_else(|wrong| {
         diagnostics.extend(wrong);
-        Catalog::default()
+        catalog.without_providers()
     });
     let compiled = compile_with(objects, &catalog, generation);
     diagnostics.extend(compiled.diagnostics);

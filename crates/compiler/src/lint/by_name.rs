@@ -102,7 +102,10 @@ pub(super) fn one_label(findings: &mut Findings<'_>) {
         for rule in policy.egress.rules() {
             let alike = patterns(rule).find_map(|pattern| match pattern {
                 DomainPattern::OneBelow(name) => Some((pattern, standard.get(name.as_str())?)),
-                DomainPattern::Exact(_) | DomainPattern::Below(_) | DomainPattern::Any => None,
+                DomainPattern::Exact(_)
+                | DomainPattern::Below(_)
+                | DomainPattern::Any
+                | DomainPattern::Outside(_) => None,
             });
             let Some((pattern, other)) = alike else { continue };
             findings.about_rule(rule, peers_field(Direction::Egress), Code::WildcardLabels, || {
@@ -114,6 +117,31 @@ pub(super) fn one_label(findings: &mut Findings<'_>) {
                     .suggest(format!("for the same names write \"*{pattern}\""))
             });
         }
+    }
+}
+
+/// Wildcards that would mean names of a private zone, if they were written within it.
+pub(super) fn outside_zones(findings: &mut Findings<'_>) {
+    let set = findings.set;
+    for rule in set.policies.iter().flat_map(|policy| policy.egress.rules()) {
+        let without = patterns(rule).find_map(|pattern| match pattern {
+            // What answers lead to, nobody wrote as a pattern.
+            DomainPattern::Outside(it) if !it.wide().is_any() => Some(it),
+            DomainPattern::Outside(_)
+            | DomainPattern::Exact(_)
+            | DomainPattern::OneBelow(_)
+            | DomainPattern::Below(_)
+            | DomainPattern::Any => None,
+        });
+        let Some((wide, Some(zone))) = without.map(|it| (it.wide(), it.zones().first())) else { continue };
+        findings.about_rule(rule, peers_field(Direction::Egress), Code::WildcardLabels, || {
+            let message = format!(
+                "\"{wide}\" means no name in {zone}: only what is written within a private zone does"
+            );
+            Diagnostic::note(Code::WildcardLabels, message).suggest(format!(
+                "for such names select pods, or write a name or a wildcard that ends in {zone}"
+            ))
+        });
     }
 }
 

@@ -40,6 +40,7 @@ pub fn lint(set: &PolicySet) -> Vec<Diagnostic> {
     dns::domain_names(&mut findings);
     by_name::unbacked(&mut findings, &crowd);
     by_name::one_label(&mut findings);
+    by_name::outside_zones(&mut findings);
     by_name::not_asked(&mut findings);
     reach::system_locked_out(&mut findings, &crowd);
     reach::blocks_with_pods(&mut findings);

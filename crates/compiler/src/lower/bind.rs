@@ -23,6 +23,8 @@ struct Patterns {
     one_below: HashMap<DnsName, Vec<Id>, Fixed>,
     below: HashMap<DnsName, Vec<Id>, Fixed>,
     any: Vec<Id>,
+    /// Wildcards without private zones, by these.
+    outside: BTreeMap<Vec<DnsName>, Self>,
 }
 
 impl Patterns {
@@ -30,20 +32,23 @@ impl Patterns {
         let mut all = Self::default();
         for peer in peers {
             let Some(PeerEntry::Names(patterns)) = index.peers.get(peer as usize) else { continue };
-            for pattern in patterns {
-                let (map, name) = match pattern {
-                    DomainPattern::Exact(name) => (&mut all.exact, name),
-                    DomainPattern::OneBelow(name) => (&mut all.one_below, name),
-                    DomainPattern::Below(name) => (&mut all.below, name),
-                    DomainPattern::Any => {
-                        all.any.push(peer);
-                        continue;
-                    }
-                };
-                map.entry(name.clone()).or_default().push(peer);
-            }
+            patterns.iter().for_each(|pattern| all.add(pattern, peer));
         }
         all
+    }
+
+    fn add(&mut self, pattern: &DomainPattern, peer: Id) {
+        let (map, name) = match pattern {
+            DomainPattern::Exact(name) => (&mut self.exact, name),
+            DomainPattern::OneBelow(name) => (&mut self.one_below, name),
+            DomainPattern::Below(name) => (&mut self.below, name),
+            DomainPattern::Any => return self.any.push(peer),
+            DomainPattern::Outside(outside) => {
+                let of_zones = self.outside.entry(outside.zones().to_vec()).or_default();
+                return of_zones.add(outside.wide(), peer);
+            }
+        };
+        map.entry(name.clone()).or_default().push(peer);
     }
 
     fn add_matching(&self, name: &DnsName, peers: &mut Vec<Id>) {
@@ -54,6 +59,11 @@ impl Patterns {
             peers.extend(self.below.get(parent).into_iter().flatten());
         }
         peers.extend(&self.any);
+        for (zones, of_zones) in &self.outside {
+            if !zones.iter().any(|zone| name.is_in(zone)) {
+                of_zones.add_matching(name, peers);
+            }
+        }
     }
 }
 

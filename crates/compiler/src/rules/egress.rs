@@ -33,6 +33,7 @@ pub(super) fn draft(context: &mut Context, catalog: &Catalog, written: &crds::Eg
     let mut drafting = Drafting {
         context,
         catalog,
+        zones: catalog.private_zones.iter().filter_map(|zone| DnsName::parse(zone).ok()).collect(),
         object: object.clone(),
         tier: place.map_or(Tier::NetworkPolicy, |(tier, _)| tier),
         entries: Vec::new(),
@@ -107,6 +108,8 @@ fn reach(
 struct Drafting<'a> {
     context: &'a mut Context,
     catalog: &'a Catalog,
+    /// Where wildcards mean only what is written within.
+    zones: Vec<DnsName>,
     object: ObjectRef,
     tier: Tier,
     entries: Vec<RuleEntry>,
@@ -155,6 +158,7 @@ impl Drafting<'_> {
             let EgressPeer::Provider(asked) = &peer.value else { continue };
             let field = format!("{field}.to[{number}]");
             for (of_catalog, patterns) in self.hosts(&field, &peer.position, asked) {
+                let patterns = self.meant(patterns, action);
                 let ports = if written.ports.is_empty() { of_catalog } else { ports.clone() };
                 add(self, field.clone(), &peer.position, vec![Peer::Names(patterns)], ports);
             }
@@ -183,7 +187,7 @@ impl Drafting<'_> {
             }));
         }
         let https = PortMatch::Numbers { protocol: Protocol::TCP, first: HTTPS, last: HTTPS };
-        let peers = Peers::AnyOf(vec![Peer::Names(vec![DomainPattern::Any])]);
+        let peers = Peers::AnyOf(vec![Peer::Names(vec![DomainPattern::Any.outside(&self.zones)])]);
         rules.push(Rule { id, action: Action::Accept, peers, ports: Ports::AnyOf(vec![https]) });
     }
 
@@ -199,7 +203,7 @@ impl Drafting<'_> {
             EgressPeer::Domains(domains) => {
                 let patterns = self.patterns(field, at, domains);
                 patterns.iter().for_each(|pattern| self.hint_at_more_labels(field, at, pattern));
-                let mut peers = vec![Peer::Names(patterns)];
+                let mut peers = vec![Peer::Names(self.meant(patterns, action))];
                 // A service's own address is translated before rules see it, so that its name alone would open nothing. What is sent to a
                 // pod nobody looks into.
                 if action == Action::Accept && !is_limited {
@@ -283,6 +287,14 @@ impl Drafting<'_> {
             self.wrong(field, at, Diagnostic::error(Code::InvalidDomain, error.to_string()));
             Vec::new()
         })
+    }
+
+    /// A wildcard opens no private zone that it is not written within. What is denied stays denied there as well.
+    fn meant(&self, patterns: Vec<DomainPattern>, action: Action) -> Vec<DomainPattern> {
+        match action {
+            Action::Deny => patterns,
+            Action::Accept | Action::Pass => patterns.into_iter().map(|it| it.outside(&self.zones)).collect(),
+        }
     }
 
     /// `*.x` is one label. If the catalog has a host further below `x`, that may not be what was meant.

@@ -550,7 +550,8 @@ fn peer() -> Value {
             "domains": list(
                 "Addresses that the pod itself resolved a matching name to. `name` is that name, `*.name` any name exactly one label \
                  below it, `**.name` one or more labels below it. (In a ClusterNetworkPolicy `*.name` is one or more.) An address \
-                 that the pod did not resolve is not matched, whosever it is.", 1, MOST, domain()),
+                 that the pod did not resolve is not matched, whosever it is. In a rule that does not deny, a wildcard means no name in \
+                 a private zone (cluster.local, clusterset.local, and those of the catalog) unless it is written within that zone.", 1, MOST, domain()),
             "provider": text(
                 "A provider of the catalog (`cofferdam catalog list`): its hosts, each with its ports. A name that the catalog does \
                  not have makes the policy invalid, and closes what it selects.", 63),
