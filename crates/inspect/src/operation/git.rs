@@ -35,6 +35,11 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         ("POST", [repository @ .., "git-upload-pack"]) => draft(repository, "git", Verb::Download),
         ("POST", [repository @ .., "git-receive-pack"]) => draft(repository, "git", Verb::Upload),
         ("POST", [repository @ .., "info", "lfs", "objects", "batch"]) => {
+            // Frameworks read forms and queries into what they read JSON into.
+            let kind = request.content_type()?;
+            if !(kind.is_empty() || kind.ends_with("json")) || request.parameter("operation")?.is_some() {
+                return Err("its direction can be elsewhere than in the JSON of its body");
+            }
             draft(repository, "lfs-batch", Verb::Unknown).wants(Wanted::Json(DIRECTION))
         }
         ("POST", [repository @ .., "info", "lfs", "objects", "verify"]) => {

@@ -20,8 +20,10 @@ pub(super) fn draft(draft: Draft, request: &Request<'_>) -> Result<Draft, &'stat
     if request.content_type()? != "application/json" {
         return Err("a document of GraphQL is read of JSON alone");
     }
-    if ["query", "extensions", "operationName"].iter().any(|name| request.has_parameter(name)) {
-        return Err("the document of GraphQL can be that of the target or that of the body");
+    for name in ["query", "extensions", "operationName"] {
+        if request.parameter(name)?.is_some() {
+            return Err("the document of GraphQL can be that of the target or that of the body");
+        }
     }
     Ok(draft.wants(Wanted::Json(DOCUMENT)))
 }
