@@ -184,7 +184,7 @@ mod tests {
             (
                 "POST https://bedrock.eu-west-1.amazonaws.com/model-customization-jobs",
                 "",
-                "bedrock control mutate",
+                "bedrock control upload",
             ),
             (
                 &format!("POST {host}/openai/v1/chat/completions"),

@@ -37,7 +37,8 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         ("POST", [repository @ .., "info", "lfs", "objects", "batch"]) => {
             // Frameworks read forms and queries into what they read JSON into.
             let kind = request.content_type()?;
-            if !(kind.is_empty() || kind.ends_with("json")) || request.parameter("operation")?.is_some() {
+            let in_query = request.parameter("operation")?.unwrap_or("download");
+            if !(kind.is_empty() || kind.ends_with("json")) || in_query != "download" {
                 return Err("its direction can be elsewhere than in the JSON of its body");
             }
             draft(repository, "lfs-batch", Verb::Unknown).wants(Wanted::Json(DIRECTION))

@@ -55,6 +55,7 @@ mod tests {
     fn a_document_that_only_asks_is_told_from_one_that_changes() {
         let json = "POST https://api.github.com/graphql\ncontent-type: application/json";
         let unknown = "github unknown unknown";
+        let long = |length: usize| format!(r#"{{"query":"{{ x }} #{}"}}"#, "x".repeat(length));
         check(&[
             (json, r#"{"query":"{ viewer { login } }"}"#, "github graphql download"),
             (
@@ -69,6 +70,9 @@ mod tests {
                 "github graphql upload",
             ),
             (json, r#"{"query":"\u006dutation { y }"}"#, "github graphql upload"),
+            (json, &long(60_000), "github graphql download"),
+            (json, &long(60_000).replace("{ x }", "mutation { x }"), "github graphql upload"),
+            (json, &long(66_000), unknown),
             (json, r#"{"query":"subscription { x }"}"#, unknown),
             (json, r#"{"query":""}"#, unknown),
             (json, r#"{"query":null,"extensions":{"persistedQuery":{"sha256Hash":"a"}}}"#, unknown),

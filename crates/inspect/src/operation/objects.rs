@@ -52,9 +52,6 @@ const SUBRESOURCES: &[&str] = &[
     "website",
 ];
 
-/// Those of them that are put of an object.
-const OF_OBJECTS: &[&str] = &["acl", "legal-hold", "retention", "tagging"];
-
 /// Reads a head of S3.
 pub(super) fn s3(request: &Request<'_>) -> Shape {
     if let Some(bucket) = request.service.and_then(|_| hosts::bucket_of(request.head.host)) {
@@ -159,8 +156,12 @@ fn verb_of_s3(
     let is_object = !key.is_empty();
     let has_upload = request.parameter("uploadId")?.is_some();
     let is_copy = request.has_header("x-amz-copy-source") || request.has_header("x-goog-copy-source");
-    let is_gcs = request.service.is_some_and(|service| service.family == hosts::Family::Gcs);
-    let of_objects: &[&str] = if is_gcs { &["acl"] } else { OF_OBJECTS };
+    // What can be put of an object.
+    let of_objects: &[&str] = match request.provider("s3-compatible") {
+        "s3" => &["acl", "encryption", "legal-hold", "retention", "tagging"],
+        "gcs" => &["acl"],
+        _ => &["acl", "legal-hold", "retention", "tagging"],
+    };
     if has_upload && about.is_some() {
         return Err("it is about two things of an object");
     }
@@ -244,6 +245,14 @@ pub(super) fn azure_blob(request: &Request<'_>) -> Shape {
     }
     let provider = request.provider("azure-blob-compatible");
     let segments = request.segments();
+    // Some do not mind the case of a parameter; who does takes the body for the object.
+    let is_in_capitals = |(name, _): &(String, String)| name != "comp" && name.eq_ignore_ascii_case("comp");
+    if request.method() == "PUT"
+        && !request.has_parameter("comp")
+        && request.target.query.iter().any(is_in_capitals)
+    {
+        return Ok(Some(Draft::new(provider, "object", Verb::Upload).resource(joined(&segments)).odd_path()));
+    }
     let about =
         match (request.parameter("comp")?, request.parameter("restype")?, request.parameter("action")?) {
             // Of Data Lake: `file` and `directory` are objects, the rest is not.
@@ -257,6 +266,8 @@ pub(super) fn azure_blob(request: &Request<'_>) -> Shape {
             (_, _, _) => return Err("it is about two things of an object"),
         };
     let is_copy = request.has_header("x-ms-copy-source");
+    // Emulators have the name of the account in the path.
+    let is_top = segments.len() == 1 || request.service.is_none() && segments.len() == 2;
     // Case makes no difference there.
     let about = about.map(str::to_ascii_lowercase);
     if about.as_deref() == Some("") {
@@ -273,8 +284,8 @@ pub(super) fn azure_blob(request: &Request<'_>) -> Shape {
         ("PUT", Some("incrementalcopy" | "rename")) => ("copy", Verb::Upload),
         ("PATCH", Some("append" | "flush")) => ("object", Verb::Upload),
         // What makes one of these says so of a path with one name.
-        ("PUT", Some("container" | "share")) if segments.len() == 1 => ("configuration", Verb::Mutate),
-        ("PUT" | "PATCH", Some("filesystem")) if segments.len() == 1 => ("configuration", Verb::Mutate),
+        ("PUT", Some("container" | "share")) if is_top => ("configuration", Verb::Mutate),
+        ("PUT" | "PATCH", Some("filesystem")) if is_top => ("configuration", Verb::Mutate),
         ("PUT" | "PATCH", Some(about)) if OF_AZURE.contains(&about) => ("configuration", Verb::Mutate),
         ("POST", Some("query")) => ("select", Verb::Download),
         ("POST", Some("userdelegationkey")) => ("session", Verb::Authorize),
@@ -354,7 +365,7 @@ mod tests {
             (
                 &format!("PUT {host}/k?renameObject\nx-amz-rename-source: /y"),
                 "",
-                "s3 configuration mutate resource=b/k from=b/y",
+                "s3 copy upload resource=b/k from=b/y",
             ),
             (&format!("PUT {host}/k\nx-amz-copy-source: x/y\nx-amz-copy-source: x/z"), "", unknown),
             (&format!("PUT {host}/?policy"), "", "s3 configuration mutate resource=b/"),
