@@ -41,6 +41,9 @@ pub(super) fn interface(request: &Request<'_>, provider: &'static str, rest: &[&
         ("POST", ["messages"]) => draft("messages", Verb::Call).model_in_body(),
         ("POST", ["messages", "count_tokens"]) => draft("count-tokens", Verb::Call).model_in_body(),
         ("POST", ["complete"]) => draft("completions", Verb::Call).model_in_body(),
+        ("POST", ["experimental", "generate_prompt" | "improve_prompt" | "templatize_prompt"]) => {
+            draft("generate", Verb::Call)
+        }
         ("POST", ["messages", "batches"]) => draft("batches", Verb::Upload),
         ("POST", ["messages", "batches", id, "cancel"]) => draft("batches", Verb::Mutate).resource(*id),
         ("DELETE", ["messages", "batches", id]) => draft("batches", Verb::Mutate).resource(*id),

@@ -127,6 +127,11 @@ fn control(request: &Request<'_>, draft: &dyn Fn(&'static str, Verb) -> Draft) -
         ("POST", ["knowledgebases", _, "datasources", _, "ingestionjobs" | "documents"]) => Verb::Meta,
         ("POST", ["knowledgebases", _, "datasources", _, "documents", "getDocuments"]) => Verb::Meta,
         ("PUT", ["knowledgebases", _, "datasources", _, "documents" | "ingestionjobs"]) => Verb::Upload,
+        // It works on the caller's data, and keeps what comes of it, there or in a bucket of the caller's choice.
+        (
+            "POST",
+            ["model-invocation-job" | "model-customization-jobs" | "model-import-jobs" | "evaluation-jobs"],
+        ) => Verb::Upload,
         _ => Verb::Mutate,
     };
     Some(draft("control", verb).odd_path())
@@ -179,7 +184,7 @@ mod tests {
             (
                 "POST https://bedrock.eu-west-1.amazonaws.com/model-customization-jobs",
                 "",
-                "bedrock control mutate",
+                "bedrock control upload",
             ),
             (
                 &format!("POST {host}/openai/v1/chat/completions"),

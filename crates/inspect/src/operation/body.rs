@@ -4,6 +4,7 @@
 //! nothing of it changes but whether its answer streams. Does not: hold the body.
 
 use super::contacts::{self, Watch};
+use super::copies;
 use super::form::Form;
 use super::graphql;
 use super::json::{Found, Json, Value};
@@ -14,6 +15,8 @@ use policy::{Contact, Operation, Verb};
 
 /// Bytes of a form that asks for a token.
 const MAX_SCOPE: usize = 16 * 1024;
+/// Bytes of a document of GraphQL.
+const MAX_DOCUMENT: usize = 64 * 1024;
 /// Fields of forms, by number. By `url` some (Groq) fetch what others have sent to them.
 const FORM: [&str; 3] = ["model", "stream", "url"];
 
@@ -39,6 +42,7 @@ enum Kind {
     },
     /// What of a form that tells what a token is for was read.
     Scope(Vec<u8>),
+    Copies(copies::Copies),
     /// It tells nothing but whom it has the provider contact; until it cannot be read.
     Watched {
         json: Json,
@@ -54,11 +58,14 @@ impl Body {
                 Kind::Watched { json: Json::new(Vec::new()).watched(Some(watch?)), is_flawed: false }
             }
             Wanted::Json(fields) => {
-                let json = Json::new(fields.iter().map(|field| field.path).collect()).watched(watch);
+                let documents = fields.iter().map(|field| field.says == Says::Document);
+                let json = Json::new(fields.iter().map(|field| field.path).collect());
+                let json = json.with_room(documents, MAX_DOCUMENT).watched(watch);
                 Kind::Json { json, fields, told: Vec::new() }
             }
             Wanted::Form(boundary) => Kind::Form(Form::new(boundary, &FORM), watch.map(|_| Vec::new())),
             Wanted::Scope => Kind::Scope(Vec::new()),
+            Wanted::Copies => Kind::Copies(copies::Copies::default()),
             Wanted::Rpc(rpc) => {
                 let json = Messages::json(&rpc).watched(watch);
                 Kind::Rpc { json, messages: Messages::new(rpc) }
@@ -67,7 +74,7 @@ impl Body {
         let is_known = match &kind {
             Kind::Json { fields, told, .. } => is_told(fields, told),
             Kind::Watched { .. } => true,
-            Kind::Form(..) | Kind::Rpc { .. } | Kind::Scope(_) => false,
+            Kind::Form(..) | Kind::Rpc { .. } | Kind::Scope(_) | Kind::Copies(_) => false,
         };
         Some(Self { kind, is_known })
     }
@@ -78,7 +85,7 @@ impl Body {
         match &mut self.kind {
             Kind::Json { json, .. } | Kind::Watched { json, .. } => json.watch().is_some(),
             Kind::Rpc { json, .. } => json.watch().is_some() && is_a2a(operation),
-            Kind::Form(..) | Kind::Scope(_) => false,
+            Kind::Form(..) | Kind::Scope(_) | Kind::Copies(_) => false,
         }
     }
 
@@ -89,7 +96,7 @@ impl Body {
                 json.watch().map_or(&[], |watch| watch.found())
             }
             Kind::Rpc { json, .. } if is_a2a(operation) => json.watch().map_or(&[], |watch| watch.found()),
-            Kind::Rpc { .. } | Kind::Scope(_) => &[],
+            Kind::Rpc { .. } | Kind::Scope(_) | Kind::Copies(_) => &[],
             Kind::Form(_, found) => found.as_deref().unwrap_or_default(),
         }
     }
@@ -134,6 +141,7 @@ impl Body {
                 form.extend_from_slice(bytes);
                 Ok(())
             }
+            Kind::Copies(copies) => copies.push(bytes, operation),
             Kind::Watched { is_flawed: true, .. } => Ok(()),
             Kind::Watched { json, is_flawed } => {
                 if let Err(why) = json.push(bytes, |_| Ok(())) {
@@ -168,6 +176,7 @@ impl Body {
                 }
                 Ok(())
             }
+            Kind::Copies(copies) => copies.end(operation),
             Kind::Watched { json, is_flawed } => {
                 let is_read = *is_flawed || !json.has_begun() || json.end().is_ok();
                 if !is_read {
@@ -212,9 +221,28 @@ fn tell(says: Says, value: Value, operation: &mut Operation) -> Result<bool, &'s
             }
         }
         (Says::Document, Value::Text(document)) => operation.verb = graphql::verb(&document)?,
-        (Says::Model | Says::Resource | Says::Direction | Says::Document, Value::Bool(_) | Value::Other) => {
-            return Err("a field that decides is no text");
+        (Says::Source, Value::Text(source)) => operation.sources.push(source),
+        // Whichever of the two comes first.
+        (Says::NameOf(kind), Value::Text(name)) => {
+            let name = copies::name(name)?;
+            operation.resource =
+                Some(format!("{kind}{}{name}", operation.resource.take().unwrap_or_default()));
         }
+        (Says::Kind, Value::Text(kind)) => {
+            let name = operation.resource.take().unwrap_or_default();
+            let name = format!("{}{name}", copies::beginning(&kind)?);
+            operation.resource = Some(name).filter(|name| !name.is_empty());
+        }
+        (
+            Says::Model
+            | Says::Resource
+            | Says::Direction
+            | Says::Document
+            | Says::Source
+            | Says::NameOf(_)
+            | Says::Kind,
+            Value::Bool(_) | Value::Other,
+        ) => return Err("a field that decides is no text"),
     }
     Ok(true)
 }

@@ -13,6 +13,7 @@
 use super::link::{self, Link};
 use super::request::{Draft, Wanted};
 use super::{Head, Progress, Reader};
+use crate::fold::fold_letter;
 use policy::{Asks, Contact, DnsName, Operation, Own, Verb, Whom};
 use std::borrow::Cow;
 
@@ -261,7 +262,7 @@ impl Watch {
     /// A key is complete. None: nobody could have meant it.
     pub(super) fn key(&mut self, key: Option<&[u8]>) {
         let name = key.map(String::from_utf8_lossy).unwrap_or_default().into_owned();
-        let folded: String = name.chars().filter(|it| !matches!(it, '_' | '-')).map(fold).collect();
+        let folded: String = name.chars().filter(|it| !matches!(it, '_' | '-')).map(fold_letter).collect();
         self.key = (name, folded);
         let is_root = self.levels.len() == 1;
         let is_online = ONLINE.contains(&self.key.1.as_str());
@@ -523,14 +524,6 @@ fn cut(text: &str, most: usize) -> String {
     let end =
         text.char_indices().map(|(at, letter)| at + letter.len_utf8()).take_while(|end| *end <= most).last();
     text.get(..end.unwrap_or_default()).unwrap_or_default().to_owned()
-}
-
-fn fold(letter: char) -> char {
-    match letter {
-        'ſ' => 's',
-        '\u{212A}' => 'k',
-        other => other.to_ascii_lowercase(),
-    }
 }
 
 #[cfg(test)]

@@ -35,6 +35,12 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         ("POST", [repository @ .., "git-upload-pack"]) => draft(repository, "git", Verb::Download),
         ("POST", [repository @ .., "git-receive-pack"]) => draft(repository, "git", Verb::Upload),
         ("POST", [repository @ .., "info", "lfs", "objects", "batch"]) => {
+            // Frameworks read forms and queries into what they read JSON into.
+            let kind = request.content_type()?;
+            let in_query = request.parameter("operation")?.unwrap_or("download");
+            if !(kind.is_empty() || kind.ends_with("json")) || in_query != "download" {
+                return Err("its direction can be elsewhere than in the JSON of its body");
+            }
             draft(repository, "lfs-batch", Verb::Unknown).wants(Wanted::Json(DIRECTION))
         }
         ("POST", [repository @ .., "info", "lfs", "objects", "verify"]) => {

@@ -52,6 +52,8 @@ fn file_of<'a, 'b>(path: &'a [&'b str]) -> Option<&'a [&'b str]> {
 fn interface(method: &str, rest: &[&str]) -> (&'static str, Verb) {
     let is_read = matches!(method, "GET" | "HEAD");
     match rest {
+        ["terraform", "state", _] if method == "POST" => ("terraform", Verb::Upload),
+        ["terraform", "state", _] if is_read => ("terraform", Verb::Download),
         [
             "packages",
             "generic" | "maven" | "ml_models" | "npm" | "nuget" | "pypi" | "conan" | "debian",

@@ -28,6 +28,9 @@ pub(super) fn gemini(request: &Request<'_>) -> Shape {
             Some(draft("files", Verb::Download).resource(file.trim_end_matches(":download")))
         }
         (_, "upload" | "download", _) => None,
+        ("GET" | "HEAD", _, ["files" | "generatedFiles", file]) if is_known && is_media(request)? => {
+            Some(draft("files", Verb::Download).resource(file.trim_end_matches(":download")))
+        }
         ("GET" | "HEAD", _, ["files", file]) if is_known && file.ends_with(":download") => {
             Some(draft("files", Verb::Download).resource(file.trim_end_matches(":download")))
         }
@@ -86,7 +89,7 @@ pub(super) fn gemini(request: &Request<'_>) -> Shape {
 fn kept(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "models" => "models",
-        "files" => "files",
+        "files" | "generatedFiles" => "files",
         "cachedContents" => "cached-contents",
         "tunedModels" => "fine-tuning",
         "batches" => "batches",
@@ -233,6 +236,7 @@ pub(super) fn grpc(request: &Request<'_>) -> Shape {
     if !is_theirs {
         return Ok(None);
     }
+    const COPIES: [&str; 3] = ["Rewrite", "Compose", "Move"];
     let begins = |words: &[&str]| words.iter().any(|word| method.starts_with(word));
     let (api, verb) = match name {
         "Storage" if method.ends_with("ReadObject") => ("object", Verb::Download),
@@ -241,9 +245,9 @@ pub(super) fn grpc(request: &Request<'_>) -> Shape {
             let is_batch = method.contains("BatchGenerate") || method.starts_with("AsyncBatch");
             ("generate-content", if is_batch { Verb::Upload } else { Verb::Call })
         }
-        "Storage" if begins(&["Write", "BidiWrite", "StartResumable", "Rewrite", "Compose"]) => {
-            ("object", Verb::Upload)
-        }
+        // The message, which is not read, names what is copied.
+        "Storage" if begins(&COPIES) => ("copy", Verb::Upload),
+        "Storage" if begins(&["Write", "BidiWrite", "StartResumable"]) => ("object", Verb::Upload),
         "Storage" => ("object", Verb::Mutate),
         _ if begins(&["Create", "BatchCreate", "Upload", "Import", "Upsert", "Write"]) => {
             ("grpc", Verb::Upload)
@@ -251,7 +255,8 @@ pub(super) fn grpc(request: &Request<'_>) -> Shape {
         _ => ("grpc", Verb::Mutate),
     };
     let is_stream = verb == Verb::Call && begins(&["Stream", "Bidi", "ServerStreaming"]);
-    Ok(Some(Draft::new(request.provider("google"), api, verb).stream(is_stream)))
+    let draft = Draft::new(request.provider("google"), api, verb).stream(is_stream);
+    Ok(Some(if api == "copy" { draft.from([String::new()]) } else { draft }))
 }
 
 /// `model:method`.
@@ -324,12 +329,7 @@ pub(super) fn gcs(request: &Request<'_>) -> Shape {
             draft("configuration", if is_read { Verb::Meta } else { Verb::Mutate })
         }
         (_, ["storage", "v1", "b", bucket, "o", key]) if is_read => {
-            // `$alt` is `alt` (<https://cloud.google.com/apis/docs/system-parameters>); of two, servers could take either.
-            let is_media = match (request.parameter("alt")?, request.parameter("$alt")?) {
-                (Some(_), Some(_)) => return Err("it says twice how the object is to be sent"),
-                (alt, other) => alt.or(other) == Some("media"),
-            };
-            let verb = if is_media { Verb::Download } else { Verb::Meta };
+            let verb = if is_media(request)? { Verb::Download } else { Verb::Meta };
             draft("object", verb).resource(object(bucket, &[key]))
         }
         (
@@ -349,6 +349,16 @@ pub(super) fn gcs(request: &Request<'_>) -> Shape {
         }
         (_, ["storage", "v1", "b"]) if is_read => draft("list", Verb::Meta),
         (_, ["storage", "v1", "b", bucket, ..]) if is_read => draft("bucket", Verb::Meta).resource(*bucket),
+        // An object is made, or what is sent replaces one.
+        ("POST", ["storage", "v1", "b", bucket, "o"]) => {
+            let name = request.parameter("name")?.unwrap_or_default();
+            draft("object", Verb::Upload).resource(object(bucket, &[name]))
+        }
+        ("PATCH" | "PUT" | "POST", ["storage", "v1", "b", bucket, "o", key])
+            if request.parameter("uploadType")?.is_some() =>
+        {
+            draft("object", Verb::Upload).resource(object(bucket, &[key]))
+        }
         ("DELETE" | "PATCH" | "PUT" | "POST", ["storage", "v1", "b", bucket, "o", key, ..]) => {
             draft("object", Verb::Mutate).resource(object(bucket, &[key]))
         }
@@ -362,6 +372,15 @@ pub(super) fn gcs(request: &Request<'_>) -> Shape {
         }
         _ => return Ok(None),
     }))
+}
+
+/// Whether the thing itself is asked for, and not what is known of it. `$alt` is `alt`
+/// (<https://cloud.google.com/apis/docs/system-parameters>); of two, servers could take either.
+fn is_media(request: &Request<'_>) -> Result<bool, &'static str> {
+    match (request.parameter("alt")?, request.parameter("$alt")?) {
+        (Some(_), Some(_)) => Err("it says twice how the object is to be sent"),
+        (alt, other) => Ok(alt.or(other) == Some("media")),
+    }
 }
 
 /// The bucket that a host names; empty where it is in the path.

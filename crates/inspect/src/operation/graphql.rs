@@ -20,8 +20,10 @@ pub(super) fn draft(draft: Draft, request: &Request<'_>) -> Result<Draft, &'stat
     if request.content_type()? != "application/json" {
         return Err("a document of GraphQL is read of JSON alone");
     }
-    if ["query", "extensions", "operationName"].iter().any(|name| request.has_parameter(name)) {
-        return Err("the document of GraphQL can be that of the target or that of the body");
+    for name in ["query", "extensions", "operationName"] {
+        if request.parameter(name)?.is_some() {
+            return Err("the document of GraphQL can be that of the target or that of the body");
+        }
     }
     Ok(draft.wants(Wanted::Json(DOCUMENT)))
 }
@@ -53,6 +55,7 @@ mod tests {
     fn a_document_that_only_asks_is_told_from_one_that_changes() {
         let json = "POST https://api.github.com/graphql\ncontent-type: application/json";
         let unknown = "github unknown unknown";
+        let long = |length: usize| format!(r#"{{"query":"{{ x }} #{}"}}"#, "x".repeat(length));
         check(&[
             (json, r#"{"query":"{ viewer { login } }"}"#, "github graphql download"),
             (
@@ -67,6 +70,9 @@ mod tests {
                 "github graphql upload",
             ),
             (json, r#"{"query":"\u006dutation { y }"}"#, "github graphql upload"),
+            (json, &long(60_000), "github graphql download"),
+            (json, &long(60_000).replace("{ x }", "mutation { x }"), "github graphql upload"),
+            (json, &long(66_000), unknown),
             (json, r#"{"query":"subscription { x }"}"#, unknown),
             (json, r#"{"query":""}"#, unknown),
             (json, r#"{"query":null,"extensions":{"persistedQuery":{"sha256Hash":"a"}}}"#, unknown),

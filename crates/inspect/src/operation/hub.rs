@@ -4,6 +4,7 @@
 //! jobs and spaces' settings are never part of a download. Resources are `owner/name` for models, with `datasets/`,
 //! `spaces/` or `buckets/` before it for the rest. Does not: read commits.
 
+use super::copies;
 use super::request::{Draft, MODEL, Request, STREAM, Shape, Wanted, joined};
 use policy::Verb;
 
@@ -22,6 +23,17 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         ["buckets", owner, name, "resolve", ..] if is_read => Some(
             Draft::new(provider, "resolve", Verb::Download).resource(resource("buckets", &[*owner, *name])?),
         ),
+        // The owner of a repository that is not for everybody is asked to let one read it.
+        [rest @ .., "ask-access"] if request.method() == "POST" && request.service.is_some() => {
+            let (kind, name) = match rest {
+                [kind @ ("datasets" | "spaces"), name @ ..] => (*kind, name),
+                name => ("models", name),
+            };
+            match name.len() {
+                1 | 2 => Some(Draft::new(provider, "repos", Verb::Mutate).resource(resource(kind, name)?)),
+                _ => None,
+            }
+        }
         ["oauth", "token" | "device"] if request.method() == "POST" && request.service.is_some() => {
             Some(Draft::new(provider, "token", Verb::Authorize))
         }
@@ -67,7 +79,9 @@ fn interface(request: &Request<'_>, provider: &'static str, rest: &[&str]) -> Sh
         ["buckets", _] if is_read => draft("buckets", Verb::Meta),
         ["buckets", owner, name, rest @ ..] => {
             let Some((api, verb)) = bucket(request.method(), rest) else { return Ok(None) };
+            let wanted = if rest.first() == Some(&"batch") { Wanted::Copies } else { Wanted::Nothing };
             draft(api, verb)
+                .wants(wanted)
                 .intent(Some(Verb::Download).filter(|_| verb == Verb::Authorize))
                 .resource(resource("buckets", &[*owner, *name])?)
         }
@@ -134,7 +148,17 @@ fn repository(request: &Request<'_>, provider: &'static str, kind: &str, rest: &
     if api == "paths-info" && rest.len() != name.len() + 2 {
         return Ok(None);
     }
-    let draft = Draft::new(provider, api, verb).resource(resource(kind, name)?);
+    let resource = resource(kind, name)?;
+    let copied = match rest.get(name.len()..) {
+        Some(["duplicate"]) => Some(copies::duplicate(kind)),
+        Some(["lfs-files", "duplicate"]) => Some(copies::TARGET),
+        _ => None,
+    };
+    if let Some(fields) = copied.filter(|_| request.method() == "POST") {
+        let copy = Draft::new(provider, "copy", Verb::Upload).from([resource]);
+        return Ok(Some(copy.wants(Wanted::Json(fields))));
+    }
+    let draft = Draft::new(provider, api, verb).resource(resource);
     Ok(Some(draft.intent(Some(Verb::Download).filter(|_| verb == Verb::Authorize))))
 }
 
@@ -409,7 +433,6 @@ mod tests {
             ),
             (&format!("POST {hub}/validate-yaml"), "{}", "huggingface commit upload"),
             (&format!("POST {hub}/complete_multipart?uploadId=u"), "{}", "huggingface commit upload"),
-            (&format!("POST {hub}/models/o/m/duplicate"), "{}", "huggingface repos mutate resource=o/m"),
             (
                 &format!("POST {hub}/buckets/o/b/move"),
                 "{}",
@@ -433,11 +456,6 @@ mod tests {
                 &format!("POST {hub}/models/o/m/discussions"),
                 "",
                 "huggingface discussions mutate resource=o/m",
-            ),
-            (
-                &format!("POST {hub}/models/o/m/lfs-files/duplicate"),
-                "",
-                "huggingface lfs-files mutate resource=o/m",
             ),
             (&format!("POST {hub}/buckets/o/b/batch"), "", "huggingface buckets upload resource=buckets/o/b"),
             (

@@ -6,7 +6,7 @@
 //! case; memory bounded by the depth, and by the room for what is held. Does not: look for duplicates of what nobody wants.
 
 use super::contacts::Watch;
-use super::text::{NOT_JSON, Text};
+use super::text::{MAX_VALUE, NOT_JSON, Text};
 use crate::fold::fold;
 
 /// Objects and arrays within each other.
@@ -115,6 +115,8 @@ pub(super) struct Json {
     /// Looks at all keys and texts beside the wanted paths.
     watch: Option<Box<Watch>>,
     wanted: Vec<Path>,
+    /// Wanted paths at which a text may be longer, as bits, and how many bytes it may have.
+    room: (u16, usize),
     levels: Vec<Level>,
     state: State,
     /// Paths that lead to or through the value that comes.
@@ -127,7 +129,7 @@ impl Json {
         let coming = wanted.iter().take(16).enumerate().fold(0, |all, (at, _)| all | bit(at));
         let holding = Holding::default();
         let state = State::Value { may_close: false };
-        Self { holding, watch: None, wanted, levels: Vec::new(), state, coming }
+        Self { holding, watch: None, wanted, room: (0, MAX_VALUE), levels: Vec::new(), state, coming }
     }
 
     /// The same, looked at for whom it has the provider contact.
@@ -151,6 +153,13 @@ impl Json {
     pub(super) fn holding(mut self, paths: &[usize], room: usize) -> Self {
         let paths = paths.iter().fold(0, |all, at| all | bit(*at));
         self.holding = Holding { paths, room, under_way: None };
+        self
+    }
+
+    /// Texts at those of the wanted paths for which it is said may have so many bytes.
+    pub(super) fn with_room(mut self, paths: impl Iterator<Item = bool>, most: usize) -> Self {
+        let bits = paths.enumerate().filter(|(_, is_meant)| *is_meant).fold(0, |all, (at, _)| all | bit(at));
+        self.room = (bits, most);
         self
     }
 
@@ -284,7 +293,9 @@ impl Json {
             b'"' => {
                 let is_wanted = self.leaves() != 0;
                 let is_watched = !is_wanted && self.watch.as_ref().is_some_and(|watch| watch.wants());
-                State::Text(if is_watched { Text::watched(false) } else { Text::new(false, is_wanted) })
+                let text = if is_watched { Text::watched(false) } else { Text::new(false, is_wanted) };
+                let has_room = self.leaves() & self.room.0 != 0;
+                State::Text(if has_room { text.with_room(self.room.1) } else { text })
             }
             b't' => State::Word(b"rue", Value::Bool(true)),
             b'f' => State::Word(b"alse", Value::Bool(false)),

@@ -5,8 +5,8 @@
 //! a message to somebody. Does not: know all of anybody's interface; what has no row is not known.
 //!
 //! Sources: the reference documentation of each service. Rows are `METHOD /path`: `*` is some segment or the rest of one,
-//! `**` at the end whatever follows; `{model}` and `{resource}` are such segments, and what they are: several `{model}` are one
-//! with slashes between. The method `WS` is a GET that becomes a WebSocket.
+//! `**` at the end whatever follows; `{model}` and `{resource}` are such segments, and what they are: several of one are
+//! one with slashes between. The method `WS` is a GET that becomes a WebSocket.
 
 mod anywhere;
 mod clouds;
@@ -118,7 +118,7 @@ fn read(request: &Request<'_>, rows: impl Iterator<Item = &'static Row>) -> Shap
         let Some(named) = named(pattern, &segments).filter(|_| is_method) else { continue };
         let mut draft = Draft::new(provider, *api, *verb);
         draft.operation.model = named.model;
-        draft.operation.resource = named.resource.map(str::to_owned);
+        draft.operation.resource = named.resource;
         draft.operation.stream = is_websocket;
         return reads.of(draft, request).map(Some);
     }
@@ -150,9 +150,9 @@ impl Reads {
 
 /// What a path names.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Named<'a> {
+struct Named {
     model: Option<String>,
-    resource: Option<&'a str>,
+    resource: Option<String>,
 }
 
 /// What a segment of a path is.
@@ -163,7 +163,7 @@ enum Place {
 }
 
 /// Whether the pattern, without its first slash, is of this path, and what that names.
-fn named<'a>(pattern: &str, segments: &[&'a str]) -> Option<Named<'a>> {
+fn named(pattern: &str, segments: &[&str]) -> Option<Named> {
     let mut found = Named::default();
     let mut rest = segments.iter();
     for wanted in pattern.split('/') {
@@ -186,14 +186,12 @@ fn named<'a>(pattern: &str, segments: &[&'a str]) -> Option<Named<'a>> {
         if inner.is_empty() {
             return None;
         }
-        match place {
-            Place::Nothing => {}
-            Place::Resource => found.resource = Some(inner),
-            Place::Model => match &mut found.model {
-                Some(model) => *model = format!("{model}/{inner}"),
-                None => found.model = Some(inner.to_owned()),
-            },
-        }
+        let slot = match place {
+            Place::Nothing => continue,
+            Place::Resource => &mut found.resource,
+            Place::Model => &mut found.model,
+        };
+        *slot = Some(slot.as_ref().map_or_else(|| inner.to_owned(), |before| format!("{before}/{inner}")));
     }
     rest.next().is_none().then_some(found)
 }
@@ -251,7 +249,7 @@ mod tests {
     fn a_pattern_names_what_is_at_its_places() {
         let named = |pattern, path: &'static str| {
             let segments: Vec<_> = path.split('/').collect();
-            named(pattern, &segments).map(|found| (found.model, found.resource.map(str::to_owned)))
+            named(pattern, &segments).map(|found| (found.model, found.resource))
         };
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(named("a/{model}:x", "a/b:x"), Some((text("b"), None)));

@@ -185,7 +185,7 @@ mod tests {
             (post, r#"{"jsonrpc":"2.0","method":"tools/evil"}"#, unknown),
             (post, r#"{"jsonrpc":"2.0","method":"notifications/evil","params":{}}"#, unknown),
             (
-                "POST https://huggingface.co/o/mcp/ask-access\ncontent-type: application/json",
+                "POST https://huggingface.co/o/mcp/unheard-of\ncontent-type: application/json",
                 r#"{"jsonrpc":"2.0","method":"ping"}"#,
                 "huggingface unknown unknown",
             ),

@@ -14,6 +14,7 @@ const SUBRESOURCES: &[&str] = &[
     "accelerate",
     "acl",
     "analytics",
+    "annotation",
     "attributes",
     "cors",
     "delete",
@@ -122,9 +123,16 @@ fn copied(request: &Request<'_>, bucket: &str) -> Result<Vec<String>, &'static s
     for (name, within) in
         [("x-amz-copy-source", ""), ("x-goog-copy-source", ""), ("x-amz-rename-source", bucket)]
     {
+        // Of a URL that is signed, fields may be in the query.
+        if request.parameter(name)?.is_some() {
+            return Err("what is to be copied is named in the query, where only some servers look for it");
+        }
         let Some(value) = request.header(name)? else { continue };
         // What is behind a question mark is the version.
         let path = target::decode(value.split('?').next().unwrap_or_default(), false)?;
+        if has_dots(&path) {
+            return Err("what is to be copied has dot segments, which servers resolve differently");
+        }
         let path = path.strip_prefix('/').unwrap_or(&path);
         sources.push(if within.is_empty() { path.to_owned() } else { format!("{within}/{path}") });
     }
@@ -133,6 +141,10 @@ fn copied(request: &Request<'_>, bucket: &str) -> Result<Vec<String>, &'static s
         sources.push(format!("{bucket}/"));
     }
     Ok(sources)
+}
+
+fn has_dots(path: &str) -> bool {
+    path.split(['/', '\\']).any(|part| matches!(part, "." | ".."))
 }
 
 fn verb_of_s3(
@@ -144,31 +156,41 @@ fn verb_of_s3(
     let is_object = !key.is_empty();
     let has_upload = request.parameter("uploadId")?.is_some();
     let is_copy = request.has_header("x-amz-copy-source") || request.has_header("x-goog-copy-source");
+    // What can be put of an object.
+    let of_objects: &[&str] = match request.provider("s3-compatible") {
+        "s3" => &["acl", "encryption", "legal-hold", "retention", "tagging"],
+        "gcs" => &["acl"],
+        _ => &["acl", "legal-hold", "retention", "tagging"],
+    };
     if has_upload && about.is_some() {
         return Err("it is about two things of an object");
     }
     Ok(Some(match (request.method(), about) {
         ("GET", Some("session")) => ("session", Verb::Authorize),
-        ("GET" | "HEAD", Some("torrent")) => ("object", Verb::Download),
+        ("GET" | "HEAD", Some("annotation" | "torrent")) => ("object", Verb::Download),
         ("GET" | "HEAD", Some("uploads" | "versions")) => ("list", Verb::Meta),
         ("GET" | "HEAD", Some(_)) => ("configuration", Verb::Meta),
         ("GET" | "HEAD", None) if has_upload => ("multipart", Verb::Meta),
         ("GET" | "HEAD", None) if is_object => ("object", Verb::Download),
         ("GET" | "HEAD", None) => ("list", Verb::Meta),
+        ("PUT", Some("renameObject")) => ("copy", Verb::Upload),
+        // Of an object only these can be put. A store that does not know another takes the body for the object, and an
+        // annotation is as good as one.
+        ("PUT", Some(about)) if is_object && !of_objects.contains(&about) => ("object", Verb::Upload),
         ("PUT", Some(_)) => ("configuration", Verb::Mutate),
         ("PUT", None) if is_copy && is_object => ("copy", Verb::Upload),
         ("PUT", None) if has_upload => ("multipart", Verb::Upload),
         ("PUT", None) if is_object => ("object", Verb::Upload),
         ("PUT", None) if !bucket.is_empty() => ("bucket", Verb::Mutate),
+        // A form that a browser sends.
+        ("POST", _) if request.content_type()? == "multipart/form-data" => ("object", Verb::Upload),
         ("POST", Some("uploads")) => ("multipart", Verb::Upload),
-        ("POST", Some("select")) => ("select", Verb::Download),
+        ("POST", Some("select")) if is_object => ("select", Verb::Download),
         ("POST", Some("delete")) => ("delete", Verb::Mutate),
         ("POST", Some(_)) => ("configuration", Verb::Mutate),
         ("POST", None) if has_upload => ("multipart", Verb::Upload),
         // Its answer says where to send the object.
         ("POST", None) if request.has_header("x-goog-resumable") => ("object", Verb::Upload),
-        // A form that a browser sends.
-        ("POST", None) if request.content_type()? == "multipart/form-data" => ("object", Verb::Upload),
         ("DELETE", _) => ("delete", Verb::Mutate),
         _ => return Ok(None),
     }))
@@ -185,6 +207,32 @@ fn subresource(request: &Request<'_>) -> Result<Option<&'static str>, &'static s
     about.map_or(Ok(None), |about| request.parameter(about).map(|_| Some(about)))
 }
 
+/// What else can be put of an account, a container or a blob, of a share or a file, and patched of a path of Data Lake.
+/// <https://learn.microsoft.com/en-us/rest/api/storageservices/>
+const OF_AZURE: &[&str] = &[
+    "acl",
+    "copy",
+    "directory",
+    "expiry",
+    "filepermission",
+    "forceclosehandles",
+    "hardlink",
+    "immutabilitypolicies",
+    "lease",
+    "legalhold",
+    "metadata",
+    "properties",
+    "seal",
+    "setaccesscontrol",
+    "setaccesscontrolrecursive",
+    "setproperties",
+    "snapshot",
+    "symboliclink",
+    "tags",
+    "tier",
+    "undelete",
+];
+
 /// Reads a head of Azure Blob.
 pub(super) fn azure_blob(request: &Request<'_>) -> Shape {
     if request.service.is_none()
@@ -197,16 +245,29 @@ pub(super) fn azure_blob(request: &Request<'_>) -> Shape {
     }
     let provider = request.provider("azure-blob-compatible");
     let segments = request.segments();
+    // Some do not mind the case of a parameter; who does takes the body for the object.
+    let is_in_capitals = |(name, _): &(String, String)| name != "comp" && name.eq_ignore_ascii_case("comp");
+    if request.method() == "PUT"
+        && !request.has_parameter("comp")
+        && request.target.query.iter().any(is_in_capitals)
+    {
+        return Ok(Some(Draft::new(provider, "object", Verb::Upload).resource(joined(&segments)).odd_path()));
+    }
     let about =
         match (request.parameter("comp")?, request.parameter("restype")?, request.parameter("action")?) {
             // Of Data Lake: `file` and `directory` are objects, the rest is not.
             (None, None, None) => {
                 request.parameter("resource")?.filter(|kind| matches!(*kind, "account" | "filesystem"))
             }
+            _ if request.has_parameter("resource") && !request.is_read() => {
+                return Err("it is about two things of an object");
+            }
             (Some(about), _, None) | (None, Some(about), None) | (None, None, Some(about)) => Some(about),
             (_, _, _) => return Err("it is about two things of an object"),
         };
     let is_copy = request.has_header("x-ms-copy-source");
+    // Emulators have the name of the account in the path.
+    let is_top = segments.len() == 1 || request.service.is_none() && segments.len() == 2;
     // Case makes no difference there.
     let about = about.map(str::to_ascii_lowercase);
     if about.as_deref() == Some("") {
@@ -220,9 +281,12 @@ pub(super) fn azure_blob(request: &Request<'_>) -> Shape {
         ("PUT", None) if is_copy => ("copy", Verb::Upload),
         ("PUT", None) => ("object", Verb::Upload),
         ("PUT", Some("block" | "blocklist" | "appendblock" | "page" | "range")) => ("object", Verb::Upload),
-        ("PUT", Some("incrementalcopy")) => ("copy", Verb::Upload),
+        ("PUT", Some("incrementalcopy" | "rename")) => ("copy", Verb::Upload),
         ("PATCH", Some("append" | "flush")) => ("object", Verb::Upload),
-        ("PUT" | "PATCH", Some(_)) => ("configuration", Verb::Mutate),
+        // What makes one of these says so of a path with one name.
+        ("PUT", Some("container" | "share")) if is_top => ("configuration", Verb::Mutate),
+        ("PUT" | "PATCH", Some("filesystem")) if is_top => ("configuration", Verb::Mutate),
+        ("PUT" | "PATCH", Some(about)) if OF_AZURE.contains(&about) => ("configuration", Verb::Mutate),
         ("POST", Some("query")) => ("select", Verb::Download),
         ("POST", Some("userdelegationkey")) => ("session", Verb::Authorize),
         // It deletes, or sets tiers.
@@ -237,9 +301,16 @@ pub(super) fn azure_blob(request: &Request<'_>) -> Shape {
 /// What a server is to copy or to rename: `container/blob` of the same account, or the URL of what is elsewhere.
 fn copied_in_azure(request: &Request<'_>) -> Result<Vec<String>, &'static str> {
     let mut sources = Vec::new();
-    for name in ["x-ms-copy-source", "x-ms-rename-source"] {
+    // A container is renamed by name.
+    if let Some(name) = request.header("x-ms-source-container-name")? {
+        sources.push(format!("{name}/"));
+    }
+    for name in ["x-ms-copy-source", "x-ms-rename-source", "x-ms-file-rename-source"] {
         let Some(value) = request.header(name)? else { continue };
         let plain = value.split(['?', '#']).next().unwrap_or_default();
+        if has_dots(&target::decode(plain, false)?) {
+            return Err("what is to be copied has dot segments, which servers resolve differently");
+        }
         let (scheme, rest) = plain.split_once("://").unwrap_or(("", plain));
         let is_url = scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http");
         sources.push(match rest.split_once('/') {
@@ -294,7 +365,7 @@ mod tests {
             (
                 &format!("PUT {host}/k?renameObject\nx-amz-rename-source: /y"),
                 "",
-                "s3 configuration mutate resource=b/k from=b/y",
+                "s3 copy upload resource=b/k from=b/y",
             ),
             (&format!("PUT {host}/k\nx-amz-copy-source: x/y\nx-amz-copy-source: x/z"), "", unknown),
             (&format!("PUT {host}/?policy"), "", "s3 configuration mutate resource=b/"),

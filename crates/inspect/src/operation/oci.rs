@@ -3,7 +3,7 @@
 //! Enters: a head. Leaves: a draft; the resource is the repository, the source one whose blob is mounted there. Guarantees: a
 //! token that is good for pushing is an upload before any byte. Does not: read manifests.
 
-use super::request::{Draft, Request, Shape, Wanted, joined};
+use super::request::{Draft, Request, Shape, Wanted, is_parameter, joined};
 use super::target;
 use policy::Verb;
 
@@ -83,16 +83,13 @@ fn token(request: &Request<'_>, provider: &'static str, segments: &[&str]) -> Sh
             | ["service" | "artifactory" | "openshift", "token"]
             | ["jwt", "auth"]
     );
-    let scopes: Vec<&str> = request
-        .target
-        .query
-        .iter()
-        .filter(|(name, _)| name == "scope")
-        .map(|(_, scope)| scope.as_str())
-        .collect();
+    if !is_realm {
+        return Ok(None);
+    }
+    let scopes = request.parameters("scope")?;
     let is_meant = scopes.iter().any(|scope| scope.starts_with("repository:"))
         || request.has_parameter("service") && request.service.is_some();
-    let is_asked = is_realm && (is_meant || request.service.is_some());
+    let is_asked = is_meant || request.service.is_some();
     if !is_asked || !matches!(request.method(), "GET" | "POST") {
         return Ok(None);
     }
@@ -126,8 +123,11 @@ pub(super) fn of_form(form: &[u8]) -> Result<Option<Good>, &'static str> {
     let mut scopes = Vec::new();
     for part in form.split('&') {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        if target::decode(name, true)? == "scope" {
+        let name = target::decode(name, true)?;
+        if name == "scope" {
             scopes.push(target::decode(value, true)?);
+        } else if is_parameter(&name, "scope") {
+            return Err("the form names a scope in a spelling that only some servers take for it");
         }
     }
     wanted(&scopes.iter().map(String::as_str).collect::<Vec<_>>())

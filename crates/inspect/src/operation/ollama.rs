@@ -1,7 +1,7 @@
 //! Ollama's own interface. It has no authentication: whoever reaches it can administer it.
 //!
-//! Enters: a head. Leaves: a draft. Guarantees: a push, with which the server uploads, is an upload. Does not: read
-//! what a created model is made of.
+//! Enters: a head. Leaves: a draft. Guarantees: a push, with which the server uploads, is an upload; a copy, and a model that is
+//! made of another, have that as their source. Does not: read of which files a model is made.
 
 use super::request::{Draft, Field, MODEL, Request, Says, Shape, Wanted};
 use policy::Verb;
@@ -16,7 +16,17 @@ const SUBJECT: &[Field] = &[
     Field { path: &["name"], says: Says::Resource },
     Field { path: &["stream"], says: Says::Stream },
 ];
-const COPY: &[Field] = &[Field { path: &["destination"], says: Says::Resource }];
+const COPY: &[Field] = &[
+    Field { path: &["destination"], says: Says::Resource },
+    Field { path: &["source"], says: Says::Source },
+];
+/// A model may be made of another one.
+const CREATE: &[Field] = &[
+    Field { path: &["model"], says: Says::Resource },
+    Field { path: &["name"], says: Says::Resource },
+    Field { path: &["from"], says: Says::Source },
+    Field { path: &["stream"], says: Says::Stream },
+];
 
 /// Reads a head.
 pub(super) fn shape(request: &Request<'_>) -> Shape {
@@ -38,7 +48,7 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         ("GET" | "HEAD", ["tags" | "ps" | "version"]) => draft("models", Verb::Meta),
         ("POST", ["pull"]) => about("pull", Verb::Admin).stream(true),
         ("POST", ["push"]) => about("push", Verb::Upload).stream(true),
-        ("POST", ["create"]) => about("create", Verb::Admin).stream(true),
+        ("POST", ["create"]) => draft("create", Verb::Admin).stream(true).wants(Wanted::Json(CREATE)),
         ("POST", ["copy"]) => draft("copy", Verb::Admin).wants(Wanted::Json(COPY)),
         ("DELETE", ["delete"]) => about("delete", Verb::Admin),
         ("HEAD" | "POST", ["blobs", _]) => draft("blobs", Verb::Admin),
@@ -72,7 +82,7 @@ mod tests {
             (
                 &format!("POST {host}/copy"),
                 r#"{"source":"a","destination":"b"}"#,
-                "ollama copy admin resource=b",
+                "ollama copy admin resource=b from=a",
             ),
             (&format!("DELETE {host}/delete"), r#"{"model":"m"}"#, "ollama delete admin resource=m"),
             (&format!("POST {host}/web_search"), "{}", "ollama search call"),

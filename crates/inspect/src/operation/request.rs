@@ -1,11 +1,12 @@
 //! A request's head as the families of services look at it, and what they make of it ([`Draft`]).
 //!
-//! Enters: a [`Head`]. Leaves: its parts by name. Guarantees: a field or a parameter that is there twice is an error for
-//! whoever decides by it. Does not: decide.
+//! Enters: a [`Head`]. Leaves: its parts by name. Guarantees: a field or a parameter that is there twice, or in a spelling that
+//! some servers take for it, is an error for whoever decides by it. Does not: decide.
 
 use super::hosts::{self, Service};
 use super::target::Target;
 use super::{Head, form};
+use crate::fold::fold_letter;
 use policy::{Operation, Verb};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub(super) enum Wanted {
     Rpc(Rpc),
     /// What a token is for, in a URL-encoded form.
     Scope,
+    /// Which files of others a bucket of the Hub gets, in lines of JSON.
+    Copies,
 }
 
 /// A field of JSON and what it tells.
@@ -60,6 +63,12 @@ pub(super) enum Says {
     Direction,
     /// What a document of GraphQL does.
     Document,
+    /// What is copied.
+    Source,
+    /// The name of a repository of the Hub, of the kind whose names begin so.
+    NameOf(&'static str),
+    /// Of which kind that repository is, where the body says it.
+    Kind,
 }
 
 /// Which methods of JSON-RPC are meant, and what the head says of them.
@@ -168,12 +177,17 @@ impl<'a> Request<'a> {
         self.service.map_or(by_shape, |service| service.provider)
     }
 
-    /// A field of the head. An error: it is there twice, or is no text.
+    /// A field of the head. An error: it is there twice, or is no text, or is written as some servers write it.
     pub(super) fn header(&self, name: &str) -> Result<Option<&'a str>, &'static str> {
-        let mut values = self.head.headers.iter().filter(|(known, _)| *known == name);
-        let Some((_, value)) = values.next() else { return Ok(None) };
+        let mut values = self.head.headers.iter().filter(|(known, _)| is_field(known, name));
+        let Some((known, value)) = values.next() else { return Ok(None) };
         if values.next().is_some() {
             return Err("a header field that decides is there twice");
+        }
+        if *known != name {
+            return Err(
+                "a header field that decides is there with underscores, which only some servers take for it",
+            );
         }
         let value = std::str::from_utf8(value).map_err(|_| "a header field that decides is no text")?;
         Ok(Some(value.trim_matches([' ', '\t'])))
@@ -181,7 +195,7 @@ impl<'a> Request<'a> {
 
     /// Whether a field is there.
     pub(super) fn has_header(&self, name: &str) -> bool {
-        self.head.headers.iter().any(|(known, _)| *known == name)
+        self.head.headers.iter().any(|(known, _)| is_field(known, name))
     }
 
     /// Whether a field whose name begins so is there.
@@ -189,14 +203,28 @@ impl<'a> Request<'a> {
         self.head.headers.iter().any(|(known, _)| known.starts_with(start))
     }
 
-    /// A parameter of the query. An error: it is there twice.
+    /// A parameter of the query. An error: it is there twice, or as [`Self::parameters`].
     pub(super) fn parameter(&self, name: &str) -> Result<Option<&'a str>, &'static str> {
-        let mut values = self.target.query.iter().filter(|(known, _)| known == name);
-        let value = values.next().map(|(_, value)| value.as_str());
-        if values.next().is_some() {
-            return Err("a parameter that decides is there twice");
+        match self.parameters(name)?.as_slice() {
+            [] => Ok(None),
+            [value] => Ok(Some(*value)),
+            _ => Err("a parameter that decides is there twice"),
         }
-        Ok(value)
+    }
+
+    /// What the parameters of this name say. An error: one has a spelling that some servers take for it.
+    pub(super) fn parameters(&self, name: &str) -> Result<Vec<&'a str>, &'static str> {
+        let target = self.target;
+        let is_other = |known: &String| known != name && is_parameter(known, name);
+        if target.query.iter().any(|(known, _)| is_other(known)) {
+            return Err("a parameter that decides is there in a spelling that only some servers take for it");
+        }
+        if target.split.iter().any(|known| is_parameter(known, name)) {
+            return Err(
+                "a parameter that decides is behind a semicolon, where only some servers look for it",
+            );
+        }
+        Ok(target.query.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect())
     }
 
     /// Whether a parameter is there.
@@ -209,6 +237,20 @@ impl<'a> Request<'a> {
         let value = self.header("content-type")?.unwrap_or_default();
         let kind = value.split(';').next().unwrap_or_default();
         Ok(kind.trim().to_ascii_lowercase())
+    }
+
+    /// Whether its content is text in which every byte below 128 means what it means in ASCII. In others (UTF-7, GBK) quotes
+    /// and braces are elsewhere for who reads it as what it says it is.
+    pub(super) fn is_plain_text(&self) -> bool {
+        let values = self.head.headers.iter().filter(|(name, _)| is_field(name, "content-type"));
+        let parameters = values.flat_map(|(_, value)| value.split(|byte| *byte == b';').skip(1));
+        parameters.filter_map(|parameter| std::str::from_utf8(parameter).ok()?.split_once('=')).all(
+            |(name, value)| {
+                let value = value.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
+                !name.trim().eq_ignore_ascii_case("charset")
+                    || matches!(value.as_str(), "utf-8" | "utf8" | "us-ascii" | "iso-8859-1")
+            },
+        )
     }
 
     /// Whether the connection is to become a WebSocket.
@@ -225,6 +267,21 @@ impl<'a> Request<'a> {
         }
         form::Boundary::read(self.header("content-type")?.unwrap_or_default()).map(Wanted::Form)
     }
+}
+
+/// Whether a field has this name, for servers too that hand fields on as variables, where a dash is an underscore (RFC 3875,
+/// section 4.1.18).
+fn is_field(known: &str, name: &str) -> bool {
+    let letter = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    known.len() == name.len() && known.bytes().map(letter).eq(name.bytes().map(letter))
+}
+
+/// Whether a parameter has this name for those who do not mind case, end names at a bracket or a control character, or take
+/// spaces and full stops for underscores (PHP).
+pub(super) fn is_parameter(known: &str, name: &str) -> bool {
+    let letter = |letter| if matches!(letter, ' ' | '.') { '_' } else { fold_letter(letter) };
+    let known = known.trim_start().chars().take_while(|letter| *letter != '[' && !letter.is_control());
+    known.map(letter).eq(name.chars().map(letter))
 }
 
 /// The parts of a path that stand for a name, put together again.

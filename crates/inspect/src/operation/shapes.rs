@@ -9,8 +9,8 @@ use super::rpc::danger;
 use super::target::Target;
 use super::{Head, credential};
 use super::{
-    a2a, anthropic, azure, bedrock, cas, git, github, gitlab, google, hub, inference, listed, mcp, objects,
-    oci, ollama, openai, packages, tokens,
+    a2a, anthropic, azure, bedrock, cas, git, github, gitlab, google, hub, inference, listed, mcp,
+    modelscope, objects, oci, ollama, openai, packages, tokens,
 };
 use policy::{Operation, Verb};
 use std::borrow::Cow;
@@ -131,9 +131,21 @@ fn classify(request: &Request<'_>, families: Families) -> Shape {
     if is_odd && !draft.takes_odd_path {
         return Err("the path has an encoded slash or an empty segment, which servers read differently");
     }
+    if reads_text(request, &draft) && !request.is_plain_text() {
+        return Err("the body is in a character set in which servers may find other fields");
+    }
     draft.operation.reason = reason(request.service, &draft);
     Ok(Some(draft))
 }
+
+/// Names by which frameworks let a request say that it has another method than its first line has.
+const OF_METHOD: &[&str] = &[
+    "x-http-method-override",
+    "x-method-override",
+    "x-http-method",
+    "http-method-override",
+    "method-override",
+];
 
 /// Whether the method is the one of the first line.
 fn is_itself(request: &Request<'_>) -> Result<(), &'static str> {
@@ -141,8 +153,9 @@ fn is_itself(request: &Request<'_>) -> Result<(), &'static str> {
     if !["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&method) {
         return Err("nothing is known of this method");
     }
-    for name in ["x-http-method-override", "x-method-override", "x-http-method"] {
-        if request.header(name)?.is_some_and(|other| !other.eq_ignore_ascii_case(method)) {
+    for (name, value) in request.head.headers {
+        let is_method = OF_METHOD.contains(&name.replace('_', "-").as_str());
+        if is_method && !value.trim_ascii().eq_ignore_ascii_case(method.as_bytes()) {
             return Err("a header field says that it has another method");
         }
     }
@@ -152,7 +165,7 @@ fn is_itself(request: &Request<'_>) -> Result<(), &'static str> {
         return Err("a request that only reads has a body");
     }
     // Of Rails and others; of Google's interfaces.
-    for name in ["_method", "$httpMethod"] {
+    for name in ["_method", "$httpMethod"].iter().chain(OF_METHOD) {
         if request.parameter(name)?.is_some_and(|other| !other.eq_ignore_ascii_case(method)) {
             return Err("a parameter says that it has another method");
         }
@@ -168,6 +181,15 @@ fn is_itself(request: &Request<'_>) -> Result<(), &'static str> {
         }
     }
     Ok(())
+}
+
+/// Whether fields of the body make a difference, here or to whom the provider contacts.
+fn reads_text(request: &Request<'_>, draft: &Draft) -> bool {
+    let is_json = || request.content_type().is_ok_and(|kind| kind.ends_with("json"));
+    match draft.wanted {
+        Wanted::Json(_) | Wanted::Rpc(_) | Wanted::Scope | Wanted::Copies => true,
+        Wanted::Nothing | Wanted::Form(_) => is_json(),
+    }
 }
 
 fn preflight(request: &Request<'_>) -> Draft {
@@ -194,6 +216,7 @@ fn asked(request: &Request<'_>, families: Families) -> Shape {
     let reads: &[Reads] = match service.family {
         Family::OpenAi => &[listed::there, openai::shape, anthropic::shape, inference::ranking, mcp::shape],
         Family::Listed => &[listed::there, tokens::oauth],
+        Family::ModelScope => &[git::shape, modelscope::shape],
         Family::Databricks => &[listed::there, listed::anywhere, openai::shape],
         Family::Aws => &[tokens::aws],
         Family::Azure => &[azure::shape],

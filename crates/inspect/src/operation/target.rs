@@ -14,6 +14,8 @@ pub(super) struct Target {
     pub(super) segments: Vec<String>,
     /// In order; a plus sign in it is a space.
     pub(super) query: Vec<(String, String)>,
+    /// Names that the query has besides for those who take a semicolon for an ampersand (HTML 4, appendix B.2.2).
+    pub(super) split: Vec<String>,
     /// A segment has a slash in it.
     pub(super) has_slash: bool,
     /// There are two slashes in a row.
@@ -38,14 +40,16 @@ impl Target {
         if is_folder {
             segments.pop();
         }
-        let query = query.split('&').filter(|part| !part.is_empty()).map(parameter);
-        let query = query.collect::<Result<Vec<_>, _>>()?;
-        if segments.len() > MAX_PARTS || query.len() > MAX_PARTS {
+        let parts = query.split('&').filter(|part| !part.is_empty());
+        let split = parts.clone().flat_map(|part| part.split(';').skip(1));
+        let split = split.map(|part| parameter(part).map(|(name, _)| name)).collect::<Result<Vec<_>, _>>()?;
+        let query = parts.map(parameter).collect::<Result<Vec<_>, _>>()?;
+        if segments.len() > MAX_PARTS || query.len() > MAX_PARTS || split.len() > MAX_PARTS {
             return Err("the target has more than 256 parts");
         }
         let has_slash = segments.iter().any(|segment| segment.contains('/'));
         let has_empty = segments.iter().any(String::is_empty);
-        Ok(Self { segments, query, has_slash, has_empty, is_folder })
+        Ok(Self { segments, query, split, has_slash, has_empty, is_folder })
     }
 }
 
@@ -110,6 +114,7 @@ mod tests {
         assert_eq!(read("/a//b"), ("a||b".into(), false, true, false));
         let query = Target::read("/?a=b+c&d&a=%26=").unwrap().query;
         assert_eq!(query, [("a", "b c"), ("d", ""), ("a", "&=")].map(|(a, b)| (a.into(), b.into())));
+        assert_eq!(Target::read("/?a=b;c=d&e;%66&g=%3Bh").unwrap().split, ["c", "f"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ const MAX_WATCHED: usize = 2048;
 const MAX_KEY: usize = 64;
 
 pub(super) const NOT_JSON: &str = "the body is not JSON";
-pub(super) const TOO_LONG: &str = "a value that decides has more than 512 bytes";
+pub(super) const TOO_LONG: &str = "a value that decides is too long";
 pub(super) const HALF: &str = "a text that decides has half a character";
 
 /// A string under way.
@@ -21,6 +21,8 @@ pub(super) struct Text {
     /// What it says so far, where somebody wants to know.
     kept: Option<Vec<u8>>,
     is_long: bool,
+    /// Bytes of it that are kept.
+    most: usize,
     /// Whether it is kept for one who takes what there is: the beginning of a long text, and a mark for half a character.
     is_watched: bool,
     /// The beginning of a watched text that is longer.
@@ -53,12 +55,19 @@ impl Text {
     pub(super) fn new(is_key: bool, is_wanted: bool) -> Self {
         let kept = is_wanted.then(Vec::new);
         let (escape, utf8, beginning) = (Escape::None, Utf8::default(), None);
-        Self { is_key, kept, is_long: false, is_watched: false, beginning, escape, utf8, half: None }
+        let most = if is_key { MAX_KEY } else { MAX_VALUE };
+        Self { is_key, kept, is_long: false, most, is_watched: false, beginning, escape, utf8, half: None }
+    }
+
+    /// The same, of which so many bytes are kept.
+    pub(super) fn with_room(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     /// One that begins, of which nothing is an error that would be none if nobody wanted it.
     pub(super) fn watched(is_key: bool) -> Self {
-        Self { is_watched: true, ..Self::new(is_key, true) }
+        let text = Self { is_watched: true, ..Self::new(is_key, true) };
+        if is_key { text } else { text.with_room(MAX_WATCHED) }
     }
 
     /// Whether it is a key.
@@ -174,12 +183,7 @@ impl Text {
 
     fn keep(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
         let Some(kept) = &mut self.kept else { return Ok(()) };
-        let most = match (self.is_key, self.is_watched) {
-            (true, _) => MAX_KEY,
-            (false, true) => MAX_WATCHED,
-            (false, false) => MAX_VALUE,
-        };
-        if kept.len() + bytes.len() <= most {
+        if kept.len() + bytes.len() <= self.most {
             kept.extend_from_slice(bytes);
             return Ok(());
         }

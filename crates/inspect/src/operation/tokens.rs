@@ -10,6 +10,10 @@ use policy::Verb;
 /// Reads a head at a host that is not known: a token is asked for by a form (RFC 6749, section 3.2).
 pub(super) fn oauth(request: &Request<'_>) -> Shape {
     let segments = request.segments();
+    // What a person then confirms in a browser (RFC 8628).
+    if segments == ["login", "device", "code"] && request.service.is_some() && request.method() == "POST" {
+        return Ok(Some(Draft::new(request.provider("oauth"), "token", Verb::Authorize)));
+    }
     let [before @ .., "token" | "access_token"] = segments.as_slice() else { return Ok(None) };
     let is_oauth = before
         .iter()

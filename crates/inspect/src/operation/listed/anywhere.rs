@@ -11,6 +11,7 @@ pub(super) const ANYWHERE: &[Row] = &[
     ("tei", "POST /embed_all", "embeddings", Verb::Call, Reads::Nothing),
     ("tei", "POST /embed_sparse", "embeddings", Verb::Call, Reads::Nothing),
     ("tei", "POST /similarity", "embeddings", Verb::Call, Reads::Nothing),
+    ("tei", "POST /predict", "predict", Verb::Call, Reads::Nothing),
     ("vllm", "POST /v1/chat/completions/render", "chat", Verb::Call, Reads::Model),
     ("vllm", "POST /v1/completions/render", "completions", Verb::Call, Reads::Model),
     ("tensorflow", "POST /v1/models/{model}:classify", "infer", Verb::Call, Reads::Nothing),

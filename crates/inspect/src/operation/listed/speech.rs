@@ -67,6 +67,7 @@ pub(super) const SPEECH: &[Row] = &[
     ("elevenlabs", "POST /v1/sound-generation", "audio", Verb::Call, Reads::Nothing),
     ("elevenlabs", "POST /v1/voices/add", "voices", Verb::Upload, Reads::Nothing),
     ("elevenlabs", "GET /v1/history/{resource}/audio", "audio", Verb::Download, Reads::Nothing),
+    ("elevenlabs", "GET /v2/voices", "voices", Verb::Meta, Reads::Nothing),
     ("elevenlabs", "GET /v1/**", "account", Verb::Meta, Reads::Nothing),
     ("elevenlabs", "DELETE /v1/**", "account", Verb::Mutate, Reads::Nothing),
     ("deepgram", "WS /v1/listen", "audio", Verb::Call, Reads::Query),
