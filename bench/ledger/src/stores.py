@@ -69,7 +69,7 @@ class DuckDB:
         self.connection.execute("CHECKPOINT")
         return os.path.getsize(self.path)
 
-    EDGES_OF = "SELECT * FROM edges WHERE first >= {since} ORDER BY first DESC LIMIT 10000"
+    EDGES_OF = "SELECT * FROM edges WHERE first >= {since} ORDER BY first DESC LIMIT {most}"
 
 
 class ClickHouse:
@@ -122,7 +122,7 @@ class ClickHouse:
     EDGES_OF = """
         SELECT source, destination, port, protocol, min(first) AS begun, max(last), sum(allowed), sum(denied), sum(sent),
             sum(received) FROM bench.all_edges GROUP BY source, destination, port, protocol HAVING begun >= {since}
-            ORDER BY begun DESC LIMIT 10000
+            ORDER BY begun DESC LIMIT {most}
     """
 
 
@@ -130,8 +130,9 @@ def ask(store, now, number, times, cpu=None):
     questions = {
         "top": "SELECT source, sum(count), sum(CASE verdict WHEN 'deny' THEN count ELSE 0 END), sum(sent), sum(received) "
         f"FROM entries WHERE kind = 'flow' AND time >= {now - HOUR} GROUP BY source ORDER BY sum(sent + received) DESC LIMIT 20",
-        "edges": store.EDGES_OF.format(since=now // DAY * DAY),
+        "edges": store.EDGES_OF.format(since=now // DAY * DAY, most=10000),
         "history": f"SELECT * FROM entries WHERE source = '{workload(number * 37 % 400)}' ORDER BY time DESC",
+        "first_edges": store.EDGES_OF.format(since=now // DAY * DAY, most=1000),
     }
     for name, query in questions.items():
         begin, used = time.monotonic(), time.process_time()

@@ -598,14 +598,14 @@ fn edge_cells(edge: &Edge, clock: &Clock) -> [String; 10] {
     [
         clock.show(Time(edge.first)),
         clock.show(Time(edge.last)),
-        edge.source.clone(),
-        edge.destination.clone(),
+        edge.source.to_string(),
+        edge.destination.to_string(),
         port(edge.port, edge.protocol),
         edge.allowed.to_string(),
         edge.denied.to_string(),
         bytes(edge.sent),
         bytes(edge.received),
-        edge.rule.clone(),
+        edge.rule.to_string(),
     ]
 }
 

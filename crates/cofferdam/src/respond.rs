@@ -328,7 +328,7 @@ impl Responder {
         let since = now.before(LATELY);
         let mut cuts: BTreeMap<(String, String, u16, u8), Value> = BTreeMap::new();
         for edge in self.edges(workload, since) {
-            let key = (edge.source.clone(), edge.destination.clone(), edge.port, edge.protocol);
+            let key = (edge.source.to_string(), edge.destination.to_string(), edge.port, edge.protocol);
             cuts.insert(key, record::edge(&edge));
         }
         let query = Query { verdict: Some(Verdict::Allow), ..Query::default() };

@@ -297,8 +297,8 @@ fn stored(row: &mut Row) -> Result<Stored, String> {
 
 fn edge(row: &mut Row) -> Result<Edge, String> {
     Ok(Edge {
-        source: row.text()?,
-        destination: row.text()?,
+        source: row.text()?.into(),
+        destination: row.text()?.into(),
         port: row.number()?,
         protocol: row.number()?,
         first: row.number()?,
@@ -307,7 +307,7 @@ fn edge(row: &mut Row) -> Result<Edge, String> {
         denied: row.number()?,
         sent: row.number()?,
         received: row.number()?,
-        rule: row.text()?,
+        rule: row.text()?.into(),
     })
 }
 

@@ -4,9 +4,11 @@
 //! order of their numbers, all that came later. Numbers have no gaps but where entries were forgotten, which is how a
 //! follower learns what it missed.
 
+use crate::brief;
 use crate::chain;
 use crate::error::LedgerError;
-use crate::query::{Reader, SELECTED, Stored, TEXTS, WORDS, stored};
+use crate::query::{DETAIL, Reader, Stored, TEXTS, stored};
+use crate::words::Texts;
 use crate::write::{LATE, WINDOW, signed};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -37,7 +39,7 @@ impl Reader {
         self.reading("following it", |connection| {
             // One view of the file, whatever is written meanwhile.
             let view = connection.unchecked_transaction()?;
-            follow(&view, after, now, most)
+            follow(&view, &mut self.texts(), after, now, most)
         })
     }
 
@@ -76,15 +78,23 @@ impl Reader {
     }
 }
 
-fn follow(connection: &Connection, after: i64, now: u64, most: usize) -> rusqlite::Result<Followed> {
+fn follow(
+    connection: &Connection,
+    texts: &mut Texts,
+    after: i64,
+    now: u64,
+    most: usize,
+) -> rusqlite::Result<Followed> {
     let sealed = chain::newest(connection)?.map_or(0, |(_number, last, _hash)| last);
     let newest = newest(connection)?;
-    let query = format!("{SELECTED} FROM entries e {WORDS} WHERE e.id > ?1 ORDER BY e.id LIMIT ?2");
+    let query =
+        format!("SELECT {}, {DETAIL} FROM entries e WHERE e.id > ?1 ORDER BY e.id LIMIT ?2", brief::SELECTED);
     let mut statement = connection.prepare_cached(&query)?;
     let mut rows = statement.query(params![after, i64::try_from(most).unwrap_or(i64::MAX)])?;
+    let mut find = Texts::find(connection)?;
     let (mut found, mut last, mut waits, mut bytes) = (Vec::new(), after, false, 0);
     while let Some(row) = rows.next()? {
-        let entry = stored(row)?;
+        let Some(entry) = stored(row, |number| texts.get(&mut find, number))? else { continue };
         if !is_settled(&entry, sealed, now) {
             waits = true;
             break;

@@ -1,5 +1,6 @@
 //! Finding again what was written, while it is written.
 
+use crate::brief::{self, Brief};
 use crate::entry::{Entry, Kind, Verdict};
 use crate::error::LedgerError;
 use crate::schema;
@@ -9,10 +10,12 @@ use crate::words::Texts;
 use crate::write::signed;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
+use std::cell::{RefCell, RefMut};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -22,19 +25,15 @@ pub const MOST: usize = 10_000;
 /// have to say.
 pub const TEXTS: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What [`stored`] reads of an entry `e` and its [`WORDS`].
-pub(crate) const SELECTED: &str = "SELECT e.id, e.time, e.kind, e.verdict, n.text, s.text, d.text, e.port, e.protocol, r.text, \
-                                   w.text, e.count, e.sent, e.received, e.detail";
-/// The words of an entry `e`.
-pub(crate) const WORDS: &str = "JOIN words n ON n.id = e.node JOIN words s ON s.id = e.source \
-                                JOIN words d ON d.id = e.destination JOIN words r ON r.id = e.rule \
-                                JOIN words w ON w.id = e.reason";
+/// What [`stored`] reads of an entry `e`, behind [`brief::SELECTED`].
+pub(crate) const DETAIL: &str = "e.detail";
 
 /// One ledger, to be read.
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
     path: PathBuf,
+    texts: RefCell<Texts>,
 }
 
 /// An entry with its number in the ledger.
@@ -118,9 +117,9 @@ pub struct EdgeFilter {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edge {
     /// Who.
-    pub source: String,
+    pub source: Arc<str>,
     /// Whom.
-    pub destination: String,
+    pub destination: Arc<str>,
     /// At which port.
     pub port: u16,
     /// By which transport protocol.
@@ -138,7 +137,7 @@ pub struct Edge {
     /// Bytes received.
     pub received: u64,
     /// The rule that decided last.
-    pub rule: String,
+    pub rule: Arc<str>,
 }
 
 /// Edges in the order of a store, and where the next page begins.
@@ -341,7 +340,7 @@ impl Reader {
             }
             connected => connected?,
         };
-        Ok(Self { connection, path: path.to_owned() })
+        Ok(Self { connection, path: path.to_owned(), texts: RefCell::default() })
     }
 
     fn connect(name: &OsStr, path: &Path, more: OpenFlags) -> Result<Connection, LedgerError> {
@@ -377,18 +376,21 @@ impl Reader {
         };
         // What is sorted are numbers: whole entries, with their details, only those of the answer.
         let query = format!(
-            "{}{SELECTED} FROM (SELECT e.id AS number FROM entries e{} ORDER BY e.id {order} LIMIT {}) \
-             JOIN entries e ON e.id = number {WORDS} ORDER BY e.id {order}",
+            "{}SELECT {}, {DETAIL} FROM (SELECT e.id AS number FROM entries e{} ORDER BY e.id {order} LIMIT {}) \
+             JOIN entries e ON e.id = number ORDER BY e.id {order}",
             conditions.with,
+            brief::SELECTED,
             conditions.text,
             limit(filter.limit)
         );
+        let mut texts = self.texts();
         self.reading("looking for entries", |connection| {
-            let mut statement = connection.prepare(&query)?;
+            let mut statement = connection.prepare_cached(&query)?;
             let mut rows = statement.query(params_from_iter(&conditions.values))?;
+            let mut find = Texts::find(connection)?;
             let (mut found, mut left) = (Vec::new(), bytes);
             while let Some(row) = rows.next()? {
-                let it = stored(row)?;
+                let Some(it) = stored(row, |number| texts.get(&mut find, number))? else { continue };
                 left = left.saturating_sub(it.entry.bytes());
                 found.push(it);
                 if left == 0 {
@@ -426,16 +428,16 @@ impl Reader {
             return Ok(EdgePage::default());
         }
         let (query, conditions) = edges(filter);
+        let mut texts = self.texts();
         let mut last = None;
         let (found, is_cut) = self.reading("looking for edges", |connection| {
-            let mut statement = connection.prepare(&query)?;
+            let mut statement = connection.prepare_cached(&query)?;
             // Both read the same moment, for the second runs while the first does.
             let mut rows = statement.query(params_from_iter(&conditions.values))?;
-            let mut words = Texts::of(connection)?;
+            let mut find = Texts::find(connection)?;
             let (mut found, mut left) = (Vec::new(), bytes);
             while let Some(row) = rows.next()? {
-                let mark = mark(row)?;
-                let Some(it) = edge(row, &mut words)? else { continue };
+                let Some((it, mark)) = edge(row, |number| texts.get(&mut find, number))? else { continue };
                 last = Some(mark);
                 left = left.saturating_sub(it.source.len() + it.destination.len() + it.rule.len());
                 found.push(it);
@@ -511,6 +513,11 @@ impl Reader {
             let rows = statement.query_map(params_from_iter(&conditions.values), |row| read(row))?;
             rows.collect()
         })
+    }
+
+    /// What is known of its words. Not to be asked for twice at once.
+    pub(crate) fn texts(&self) -> RefMut<'_, Texts> {
+        self.texts.borrow_mut()
     }
 
     pub(crate) fn connection(&self) -> &Connection {
@@ -654,64 +661,69 @@ fn top(by: TopBy, measure: Measure, since: u64, most: usize) -> (String, Where) 
 }
 
 pub(crate) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
+    Ok(positive(row.get(column)?))
 }
 
-fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<std::sync::Arc<str>> {
-    Ok(row.get::<_, String>(column)?.into())
+fn positive(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }
 
-pub(crate) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+/// An entry; `None`: one of its words is missing.
+pub(crate) fn stored(
+    row: &Row<'_>,
+    mut text: impl FnMut(i64) -> rusqlite::Result<Option<Arc<str>>>,
+) -> rusqlite::Result<Option<Stored>> {
     let unknown = |column, value| rusqlite::Error::IntegralValueOutOfRange(column, value);
-    let (kind, verdict): (i64, i64) = (row.get(2)?, row.get(3)?);
+    let it = Brief::read(row)?;
+    let kind = Kind::of_number(it.kind).ok_or_else(|| unknown(2, it.kind))?;
+    let verdict = Verdict::of_number(it.verdict).ok_or_else(|| unknown(3, it.verdict))?;
+    let (node, source, destination) = (text(it.node)?, text(it.source)?, text(it.destination)?);
+    let (Some(node), Some(source), Some(destination)) = (node, source, destination) else { return Ok(None) };
+    let (Some(rule), Some(reason)) = (text(it.rule)?, text(it.reason)?) else { return Ok(None) };
     let entry = Entry {
-        time: unsigned(row, 1)?,
-        kind: Kind::of_number(kind).ok_or_else(|| unknown(2, kind))?,
-        verdict: Verdict::of_number(verdict).ok_or_else(|| unknown(3, verdict))?,
-        node: text(row, 4)?,
-        source: text(row, 5)?,
-        destination: text(row, 6)?,
-        port: row.get(7)?,
-        protocol: row.get(8)?,
-        rule: text(row, 9)?,
-        reason: text(row, 10)?,
-        count: unsigned(row, 11)?,
-        sent: unsigned(row, 12)?,
-        received: unsigned(row, 13)?,
-        detail: row.get(14)?,
-    };
-    Ok(Stored { id: row.get(0)?, entry })
-}
-
-fn mark(row: &Row<'_>) -> rusqlite::Result<EdgeMark> {
-    Ok(EdgeMark {
-        of: MarkOf::Ledger,
-        first: unsigned(row, 4)?,
-        source: unsigned(row, 0)?,
-        destination: unsigned(row, 1)?,
-        port: row.get(2)?,
-        protocol: row.get(3)?,
-    })
-}
-
-/// `None`: one of its words is missing.
-fn edge(row: &Row<'_>, words: &mut Texts<'_>) -> rusqlite::Result<Option<Edge>> {
-    let (source, destination, rule) =
-        (words.get(row.get(0)?)?, words.get(row.get(1)?)?, words.get(row.get(10)?)?);
-    let (Some(source), Some(destination), Some(rule)) = (source, destination, rule) else { return Ok(None) };
-    Ok(Some(Edge {
+        time: positive(it.time),
+        kind,
+        verdict,
+        node,
         source,
         destination,
-        port: row.get(2)?,
-        protocol: row.get(3)?,
-        first: unsigned(row, 4)?,
+        port: row.get(7)?,
+        protocol: row.get(8)?,
+        rule,
+        reason,
+        count: positive(it.count),
+        sent: positive(it.sent),
+        received: positive(it.received),
+        detail: row.get(14)?,
+    };
+    Ok(Some(Stored { id: it.id, entry }))
+}
+
+/// An edge and where it is; `None`: one of its words is missing.
+fn edge(
+    row: &Row<'_>,
+    mut text: impl FnMut(i64) -> rusqlite::Result<Option<Arc<str>>>,
+) -> rusqlite::Result<Option<(Edge, EdgeMark)>> {
+    let (source, destination): (i64, i64) = (row.get(0)?, row.get(1)?);
+    let (port, protocol, first) = (row.get(2)?, row.get(3)?, unsigned(row, 4)?);
+    let (from, to) = (positive(source), positive(destination));
+    let mark = EdgeMark { of: MarkOf::Ledger, first, source: from, destination: to, port, protocol };
+    let (source, destination, rule) = (text(source)?, text(destination)?, text(row.get(10)?)?);
+    let (Some(source), Some(destination), Some(rule)) = (source, destination, rule) else { return Ok(None) };
+    let edge = Edge {
+        source,
+        destination,
+        port,
+        protocol,
+        first,
         last: unsigned(row, 5)?,
         allowed: unsigned(row, 6)?,
         denied: unsigned(row, 7)?,
         sent: unsigned(row, 8)?,
         received: unsigned(row, 9)?,
         rule,
-    }))
+    };
+    Ok(Some((edge, mark)))
 }
 
 #[cfg(test)]

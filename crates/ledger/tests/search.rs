@@ -164,12 +164,12 @@ fn edges_are_found_page_by_page_each_once() {
         ledger.append(&[late, again]).unwrap();
     }
     assert_eq!(pages, 3);
-    assert_eq!(page(None, &EdgeFilter::default()).edges[1].destination, "1");
+    assert_eq!(page(None, &EdgeFilter::default()).edges[1].destination.as_ref(), "1");
     assert!(
         all.is_sorted_by(|one, next| one.first >= next.first),
         "those that were first seen last come first"
     );
-    let mut names: Vec<_> = all.iter().map(|edge| edge.destination.as_str()).collect();
+    let mut names: Vec<_> = all.iter().map(|edge| &*edge.destination).collect();
     names.sort_unstable();
     assert_eq!(names, flows.iter().map(|flow| &*flow.destination).collect::<Vec<_>>());
     let text = |column, wanted: &str| EdgeFilter {

@@ -140,8 +140,8 @@ pub struct EdgeAnswer {
 impl From<Edge> for EdgeAnswer {
     fn from(edge: Edge) -> Self {
         Self {
-            source: edge.source,
-            destination: edge.destination,
+            source: edge.source.to_string(),
+            destination: edge.destination.to_string(),
             port: edge.port,
             protocol: edge.protocol,
             first_seen: Moment::of(edge.first),
@@ -150,7 +150,7 @@ impl From<Edge> for EdgeAnswer {
             denied: edge.denied,
             bytes_sent: edge.sent,
             bytes_received: edge.received,
-            rule: edge.rule,
+            rule: edge.rule.to_string(),
         }
     }
 }

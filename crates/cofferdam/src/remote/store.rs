@@ -225,8 +225,8 @@ struct ToldEdge {
 impl From<ToldEdge> for Edge {
     fn from(told: ToldEdge) -> Self {
         Self {
-            source: told.source,
-            destination: told.destination,
+            source: told.source.into(),
+            destination: told.destination.into(),
             port: told.port,
             protocol: told.protocol,
             first: told.first_seen.0,
@@ -235,7 +235,7 @@ impl From<ToldEdge> for Edge {
             denied: told.denied,
             sent: told.bytes_sent,
             received: told.bytes_received,
-            rule: told.rule,
+            rule: told.rule.into(),
         }
     }
 }
