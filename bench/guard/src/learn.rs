@@ -29,6 +29,8 @@ const CHANCE: f32 = 0.5;
 const SMALLEST: f32 = 0.25;
 /// How many of its features a text is seen without, each time others.
 const DROPPED: f32 = 0.2;
+/// How often all is learned, each time with other things by chance: what is kept is the mean.
+const MEMBERS: u16 = 3;
 /// How often in a pass the weights are added to the mean; in the first pass they are not.
 const MEANS: usize = 3;
 const BIAS: f32 = -2.0;
@@ -40,7 +42,7 @@ fn scale(group: Group) -> f32 {
     match group {
         Group::Piece | Group::Mark => 0.5,
         Group::Word | Group::Pair | Group::Triple | Group::Skip => 1.0,
-        Group::Concept | Group::Concepts | Group::Order | Group::First => 1.0,
+        Group::Concept | Group::Concepts | Group::Order | Group::First | Group::Frame => 1.0,
     }
 }
 
@@ -115,20 +117,21 @@ impl Texts {
             .map(|(feature, _)| feature)
             .collect();
         let mut places = vec![None; self.features.len()];
-        let features = used.iter().zip(0u32..).filter_map(|(feature, place)| {
-            *places.get_mut(*feature)? = Some(place);
-            Some(Feature::new(self.features.get(*feature)?.1))
-        });
-        let features = features.collect();
+        for (feature, place) in used.iter().zip(0u32..) {
+            if let Some(known) = places.get_mut(*feature) {
+                *known = Some(place);
+            }
+        }
         let kept: Vec<Text> = texts.iter().map(|text| text.with(&places)).collect();
-        let mut weigher = Weigher { features, bias: [BIAS; 3], bias_squares: [FIRST_SQUARE; 3], salt: 0 };
-        weigher.learn(&kept, &mut Random::new(seed));
-        let named = used.iter().zip(&weigher.features).filter_map(|(feature, learned)| {
+        let groups: Vec<Group> =
+            used.iter().filter_map(|feature| self.features.get(*feature)).map(|(_, group)| *group).collect();
+        let (bias, weights) = mean(&kept, &groups, seed);
+        let named = used.iter().zip(weights).filter_map(|(feature, weights)| {
             let (hash, _) = self.features.get(*feature)?;
             let (texts, _) = counts.get(*feature)?;
-            Some((*hash, learned.weights.map(|weight| weight * learned.scale), *texts))
+            Some((*hash, weights, *texts))
         });
-        Learned { bias: weigher.bias, weights: named.collect() }
+        Learned { bias, weights: named.collect() }
     }
 
     /// In how many texts each feature is, and a bit for each source.
@@ -148,6 +151,26 @@ impl Texts {
         }
         counts
     }
+}
+
+/// The mean of what is learned [`MEMBERS`] times: the bias, and the weights of each feature.
+fn mean(texts: &[Text], groups: &[Group], seed: u64) -> (Logits, Vec<Logits>) {
+    let part = f32::from(MEMBERS).recip();
+    let (mut bias, mut weights) = ([0.0; 3], vec![[0.0; 3]; groups.len()]);
+    for member in 0..MEMBERS {
+        let features = groups.iter().map(|group| Feature::new(*group)).collect();
+        let mut weigher = Weigher { features, bias: [BIAS; 3], bias_squares: [FIRST_SQUARE; 3], salt: 0 };
+        weigher.learn(texts, &mut Random::new(seed + 1000 * u64::from(member)));
+        add(&mut bias, weigher.bias, part);
+        for (sum, feature) in weights.iter_mut().zip(&weigher.features) {
+            add(sum, feature.weights, part * feature.scale);
+        }
+    }
+    (bias, weights)
+}
+
+fn add(sums: &mut Logits, logits: Logits, part: f32) {
+    sums.iter_mut().zip(logits).for_each(|(sum, logit)| *sum += logit * part);
 }
 
 /// How many attacks and how many others each source has.

@@ -101,8 +101,8 @@ struct Material {
     rows: Vec<Row>,
     /// For each row the fold it is tried in; our own are tried in none.
     tried: Vec<Option<usize>>,
-    /// For each row the fold in which it is not learned from.
-    left_out: Vec<Option<usize>>,
+    /// For each row the folds in which it is not learned from: its own; of an attack in a document that of either.
+    left_out: Vec<[Option<usize>; 2]>,
 }
 
 fn main() -> Result<()> {
@@ -114,7 +114,7 @@ fn main() -> Result<()> {
     let mut seen: Vec<Vec<Look>> = vec![Vec::new(); material.rows.len()];
     for fold in 0..FOLDS.len() {
         let places: Vec<usize> = (0..material.rows.len())
-            .filter(|place| material.left_out.get(*place) != Some(&Some(fold)))
+            .filter(|place| material.left_out.get(*place).is_none_or(|folds| !folds.contains(&Some(fold))))
             .collect();
         let model = model(&texts.learn(&places, args.seed), &unlearned(), [[0.0; 2]; 2])?.0;
         for (place, row) in material.rows.iter().enumerate() {
@@ -153,6 +153,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Characters of an attack from which on it is not put into a document.
+const LONGEST_TAKEN: usize = 500;
+
 /// Characters of the texts whose time is told.
 const TIMED: usize = 2000;
 
@@ -190,7 +193,7 @@ fn try_rows(model: &Model, rows: &[Row], out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// The rows, our own, and documents with orders in them.
+/// The rows, our own, and documents with orders and with attacks of the rows in them.
 fn material(rows: Vec<Row>, seed: u64) -> Material {
     let mut random = Random::new(seed);
     let fold = |row: &Row| FOLDS.iter().position(|sources| sources.contains(&row.source.as_str()));
@@ -206,15 +209,24 @@ fn material(rows: Vec<Row>, seed: u64) -> Material {
         .filter(|row| !row.source.starts_with("own-agents") && !row.source.starts_with("own-scenes"))
         .collect();
     let composed = own::composed(&documents, &mut random);
-    let carriers: Vec<Option<usize>> =
-        composed.iter().map(|(place, _)| documents.get((*place)?).and_then(|row| fold(row))).collect();
-    let tried: Vec<Option<usize>> = rows.iter().map(fold).chain(own.iter().map(|_| None)).collect();
-    let mut material = Material { left_out: tried.clone(), tried, rows };
-    material.rows.extend(own);
-    material.rows.extend(composed.into_iter().map(|(_, row)| row));
-    material.tried.resize(material.rows.len(), None);
-    material.left_out.extend(carriers);
-    material
+    let of_document = |place: usize| documents.get(place).and_then(|row| fold(row));
+    let is_taken =
+        |row: &&Row| row.label == 1 && row.target() != Some(1) && row.text.chars().count() < LONGEST_TAKEN;
+    let attacks: Vec<Row> = rows.iter().filter(is_taken).cloned().collect();
+    let taken = own::taken(&documents, &attacks, &mut random);
+    let mut left_out: Vec<[Option<usize>; 2]> = rows.iter().map(|row| [fold(row), None]).collect();
+    left_out.extend(own.iter().map(|_| [None; 2]));
+    left_out.extend(composed.iter().map(|(place, _)| [place.and_then(of_document), None]));
+    left_out.extend(
+        taken.iter().map(|(place, attack, _)| [of_document(*place), attacks.get(*attack).and_then(fold)]),
+    );
+    let mut tried: Vec<Option<usize>> = rows.iter().map(fold).collect();
+    let mut all = rows;
+    all.extend(own);
+    all.extend(composed.into_iter().map(|(_, row)| row));
+    all.extend(taken.into_iter().map(|(_, _, row)| row));
+    tried.resize(all.len(), None);
+    Material { rows: all, tried, left_out }
 }
 
 /// A head that takes the most suspicious window as it is.

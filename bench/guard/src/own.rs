@@ -4,7 +4,7 @@
 
 use crate::corpus::Row;
 use crate::random::Random;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Each file is a source of its own, in English and in other languages.
 const FILES: [(&str, [&str; 2]); 6] = [
@@ -25,6 +25,8 @@ const QUOTING: usize = 10;
 /// Documents with an order in them, and carriers with one.
 const COMPOSED: usize = 3000;
 const CARRIED: usize = 500;
+/// Documents with an attack of the corpus in them. More make orders that stand alone count for less.
+const TAKEN: usize = 700;
 /// Where a pattern has an order of another, which it quotes.
 const QUOTED: &str = "«*»";
 /// Where a carrier takes an order.
@@ -201,6 +203,27 @@ pub(crate) fn composed(documents: &[&Row], random: &mut Random) -> Vec<(Option<u
     rows
 }
 
+/// Documents with an attack of the corpus in them, and the places of both; each source of attacks as often as the others.
+/// A row is of the attack's source, so that what only one collection says stays what only one says.
+pub(crate) fn taken(documents: &[&Row], attacks: &[Row], random: &mut Random) -> Vec<(usize, usize, Row)> {
+    let mut sources = BTreeMap::<&str, Vec<usize>>::new();
+    for (place, attack) in attacks.iter().enumerate() {
+        sources.entry(&attack.source).or_default().push(place);
+    }
+    let sources: Vec<Vec<usize>> = sources.into_values().collect();
+    let mut rows = Vec::new();
+    for _ in 0..TAKEN {
+        let Some(of_source) = sources.get(random.below(sources.len())) else { break };
+        let order = of_source.get(random.below(of_source.len())).copied().unwrap_or(0);
+        let document = random.below(documents.len());
+        let (Some(around), Some(attack)) = (documents.get(document), attacks.get(order)) else { break };
+        let text = put_into(&around.text, &attack.text, random);
+        let (family, source) = ("indirect".to_owned(), attack.source.clone());
+        rows.push((document, order, Row { text, label: 1, family, source }));
+    }
+    rows
+}
+
 /// The document with the order at its beginning, its end or between two words.
 fn put_into(document: &str, order: &str, random: &mut Random) -> String {
     let body: Vec<char> = document.chars().take(AROUND).collect();
@@ -224,6 +247,27 @@ fn border(body: &[char], at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attacks_in_documents_stay_with_their_source_and_large_sources_do_not_crowd_out_small_ones() {
+        let row = |text: &str, source: &str| Row {
+            text: text.to_owned(),
+            label: 1,
+            family: "direct".to_owned(),
+            source: source.to_owned(),
+        };
+        let mut attacks: Vec<Row> = (0..99).map(|number| row(&format!("order {number}"), "large")).collect();
+        attacks.push(row("the only one", "small"));
+        let document = row("a page about bees", "pages");
+        let taken = taken(&[&document], &attacks, &mut Random::new(3));
+        assert_eq!(taken.len(), TAKEN);
+        for (_, attack, row) in &taken {
+            assert!(row.text.contains(&attacks[*attack].text) && row.text.contains("bees"), "{}", row.text);
+            assert_eq!((&row.source, row.family.as_str()), (&attacks[*attack].source, "indirect"));
+        }
+        let small = taken.iter().filter(|(_, attack, _)| *attack == 99).count();
+        assert!((TAKEN * 2 / 5..TAKEN * 3 / 5).contains(&small), "{small}");
+    }
 
     #[test]
     fn every_pattern_can_be_read_to_its_end() {
