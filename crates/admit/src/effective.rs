@@ -9,7 +9,7 @@ use crate::limit::{Limits, limits};
 use crate::rule::{Rule, rules};
 use crds::{
     Authentication, Code, Diagnostic, Guard, InferencePolicy, Located, Mcp, Object, ObjectName, PolicyTarget,
-    Position, Responses, ServerKind, TargetKind, Waf,
+    Position, Responses, ServerKind, StoredObjects, TargetKind, Waf,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -84,6 +84,8 @@ pub struct Effective {
     pub mcp: Option<(Arc<Mcp>, Source)>,
     /// `a2a`
     pub a2a: Option<(Arc<Mcp>, Source)>,
+    /// `storedObjects`
+    pub stored_objects: Option<(StoredObjects, Source)>,
     pub(crate) rules: Option<Arc<[Rule]>>,
     pub(crate) limits: Option<Limits>,
 }
@@ -239,6 +241,9 @@ impl Effective {
         if let (None, Some(it), Some(place)) = (&self.a2a, &policy.a2a, &written.a2a) {
             self.a2a = Some((it.clone(), at("spec.a2a", &place.position)));
         }
+        if let (None, Some(it)) = (&self.stored_objects, &written.stored_objects) {
+            self.stored_objects = Some((it.value, at("spec.storedObjects", &it.position)));
+        }
         if self.rules.is_none() {
             self.rules.clone_from(&policy.rules);
         }
@@ -299,6 +304,7 @@ impl Compiled {
             ("responses", mine.responses.is_some() && theirs.responses.is_some()),
             ("mcp", mine.mcp.is_some() && theirs.mcp.is_some()),
             ("a2a", mine.a2a.is_some() && theirs.a2a.is_some()),
+            ("storedObjects", mine.stored_objects.is_some() && theirs.stored_objects.is_some()),
         ];
         both.iter().filter(|(_, both)| *both).map(|(section, _)| *section).collect()
     }

@@ -105,8 +105,8 @@ pub(crate) struct IngressGatewayArgs {
     /// restart; of this gateway alone [default: they are forgotten]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Keys by which ids of sessions and tasks (MCP, A2A) are bound to whom they were given, the same for all gateways of one
-    /// address: 64 hexadecimal digits a line; the first is used, and each is believed [default: made of the route's uid]
+    /// Keys by which ids of sessions, tasks (MCP, A2A) and stored objects are bound to whom they were given, the same for all
+    /// gateways of one address: 64 hexadecimal digits a line; the first is used, and each is believed [default: made of the route's uid]
     #[arg(long, value_name = "FILE")]
     session_keys: Option<PathBuf>,
     /// Answer /healthz, /readyz and /metrics here

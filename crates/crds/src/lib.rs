@@ -57,8 +57,8 @@ pub use identity_slice::{Identity, IdentitySlice, MOST_IDENTITIES};
 pub use inference_policy::{
     AGENT_CARD, ApiKey, Authentication, Definitions, Guard, GuardRole, InferenceAction, InferencePolicy,
     InferenceRule, JwksSource, JwtIssuer, Limit, LimitPer, LimitWindow, Mcp, MutualTls, OperationClass,
-    OverBudget, PolicyTarget, ProtectionMode, ResponseLeaks, Responses, Score, ServerKind, TargetKind,
-    TrustDomain, Unpinned, Waf, WafProfile,
+    OverBudget, PolicyTarget, ProtectionMode, ResponseLeaks, Responses, Score, ServerKind, StoredObjects,
+    TargetKind, TrustDomain, Unpinned, Waf, WafProfile,
 };
 pub use key_secret::{INJECT_LABEL, KeySecret};
 pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};

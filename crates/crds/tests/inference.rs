@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the failure report")]
 
-use crds::{Code, InferencePolicy, Object, ProtectionMode, Read, TargetKind, read_objects};
+use crds::{Code, InferencePolicy, Object, ProtectionMode, Read, StoredObjects, TargetKind, read_objects};
 
 const TARGETS: &str =
     "targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r, sectionName: chat}]";
@@ -43,11 +43,13 @@ fn everything_that_can_be_written_is_read() {
   waf: {{mode: Shadow, profile: CRS, paranoia: 2, inboundThreshold: 7, overBudget: Allow}}
   guard: {{mode: Enforce, annotateAt: 0.5, blockAt: 0.95, roles: [user, tool]}}
   responses: {{leaks: {{secrets: Mask, personal: Report, canaries: {{values: [a-canary-of-ours], action: Block}}, systemPrompt: Block}}, holdBytes: 8Ki, uninspected: Allow}}
-  mcp: {{origins: ['https://app.example', 'http://[::1]:8080'], definitions: {{pins: [{{tool: search, sha256: '{digest}'}}], others: Quarantine}}}}"
+  mcp: {{origins: ['https://app.example', 'http://[::1]:8080'], definitions: {{pins: [{{tool: search, sha256: '{digest}'}}], others: Quarantine}}}}
+  storedObjects: PerConsumer"
     ));
     assert_eq!(errors(&read), []);
     assert_eq!(read.diagnostics, []);
     assert!(!policy.broken);
+    assert_eq!(policy.stored_objects.as_ref().map(|it| it.value), Some(StoredObjects::PerConsumer));
     let target = &policy.targets.as_ref().unwrap()[0].value;
     assert_eq!(
         (target.kind, &*target.name, target.section.as_deref()),

@@ -1,4 +1,5 @@
-//! Ids that a server gives one consumer, and that no other may use: of sessions and events (MCP), of tasks and conversations (A2A).
+//! Ids that a server gives one consumer, and that no other may use: of sessions and events (MCP), of tasks and conversations (A2A), of
+//! what a server of models stores (OpenAI).
 //!
 //! Enters: an id of the server, or what a client says is one. Leaves: what the client gets, the id with a tag behind it; the id, where
 //! the tag is that of who asks. Guarantees: the tag (HMAC-SHA-256, cut to 128 bits) is of one consumer, one route and one kind of id,
@@ -73,7 +74,7 @@ impl fmt::Debug for SessionKeys {
 pub(crate) enum Kind {
     Session = 1,
     Event = 2,
-    /// A task, a conversation, or another thing that its server named.
+    /// A task, a conversation, a stored answer, or another thing that its server named.
     Given = 3,
     /// The same where the client named it: then the server gets the tag with it, so that no client names what another has.
     Chosen = 4,
@@ -129,7 +130,7 @@ impl Owner {
         self.keys.iter().any(is_own).then_some(id)
     }
 
-    /// What the server gets for an id of a task or conversation in a request. `may_choose`: whether clients name such.
+    /// What the server gets for an id of a task, a conversation or a stored object in a request. `may_choose`: whether clients name such.
     /// `None`: it is not given to who asks.
     pub(crate) fn asked(&self, text: &str, may_choose: bool) -> Option<String> {
         match self.take(Kind::Given, text) {

@@ -7,7 +7,7 @@ use crate::sieving::Answers;
 use crate::waf::Wafs;
 use admit::{Closed, Effective, Place, Policies, RouteKey, Source};
 use authn::{Authenticator, KeySources};
-use crds::{Authentication, Mcp, ProtectionMode, Responses, ServerKind, TargetKind, Waf};
+use crds::{Authentication, Mcp, ProtectionMode, Responses, ServerKind, StoredObjects, TargetKind, Waf};
 use inspect::task_ids::Protocol;
 use routes::{Listener, ListenerId, Rule, RuleId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -40,6 +40,17 @@ impl Held {
     pub(crate) fn has_tasks(&self) -> Option<Protocol> {
         has_tasks(&self.effective)
     }
+
+    /// Whether what its server stores is for the consumer alone who was given its id.
+    pub(crate) fn binds_objects(&self) -> bool {
+        binds_objects(&self.effective).is_some()
+    }
+}
+
+/// Where that is written.
+fn binds_objects(effective: &Effective) -> Option<&Source> {
+    let bound = effective.stored_objects.as_ref().filter(|(who, _)| *who == StoredObjects::PerConsumer);
+    bound.map(|(_, source)| source)
 }
 
 fn has_tasks(effective: &Effective) -> Option<Protocol> {
@@ -61,8 +72,8 @@ pub(crate) struct Attached {
 /// What requests of a place are asked with.
 type Ready = (Option<Arc<Authenticator>>, Option<(Waf, RuleSet)>, Option<Arc<Answers>>);
 
-/// Which sections say what is looked for in answers.
-type Sections = (Option<*const Responses>, [Option<*const Mcp>; 2], bool);
+/// Which sections say what is looked for in answers, and where it is written that ids are bound.
+type Sections = (Option<*const Responses>, [Option<*const Mcp>; 2], Option<String>);
 
 /// What is shared while the places are made ready.
 struct Making<'a> {
@@ -195,13 +206,13 @@ impl Making<'_> {
         let sections = [effective.mcp.as_ref(), effective.a2a.as_ref()].into_iter().flatten();
         let said = sections.map(|(_, source)| source).next();
         let said = said.or(effective.authentication.as_ref().map(|(_, source)| source));
-        let bound = said.filter(|_| has_tasks);
+        let bound = binds_objects(effective).or(said.filter(|_| has_tasks));
         let wanted = responses.map(|(_, source)| source).or(tools.map(|(_, source)| source));
         let Some(source) = wanted.or(bound) else { return Ok(None) };
         let key = (
             responses.map(|(it, _)| Arc::as_ptr(it)),
             pinned.map(|section| section.map(|(it, _)| Arc::as_ptr(it))),
-            has_tasks,
+            bound.map(ToString::to_string),
         );
         if let Some(known) = self.answers.get(&key) {
             return Ok(Some(Arc::clone(known)));
@@ -210,7 +221,9 @@ impl Making<'_> {
         let made = Answers::new(written, tools.map(|(_, source)| source), bound)
             .map_err(|why| Closed { why, source: source.clone() })?;
         let made = made.map(Arc::new);
-        self.answers.extend(made.iter().map(|made| (key, Arc::clone(made))));
+        if let Some(made) = &made {
+            self.answers.insert(key, Arc::clone(made));
+        }
         Ok(made)
     }
 }

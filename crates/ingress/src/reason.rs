@@ -95,7 +95,7 @@ pub enum Reason {
     ToolQuarantined,
     /// It asks an agent that does not say of itself what it did.
     CardQuarantined,
-    /// It names a session, task or conversation that was not given to who sent it.
+    /// It names a session, task, conversation or stored object that was not given to who sent it.
     NotGiven,
 }
 
@@ -254,9 +254,11 @@ impl Reason {
             Self::CardQuarantined => {
                 ("card-quarantined", 403, "the card of the agent that it asks is in quarantine")
             }
-            Self::NotGiven => {
-                ("not-given", 404, "its session, task or conversation was not given to who asks")
-            }
+            Self::NotGiven => (
+                "not-given",
+                404,
+                "its session, task, conversation or stored object was not given to who asks",
+            ),
         }
     }
 }

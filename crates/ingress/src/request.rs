@@ -5,6 +5,7 @@
 
 mod forward;
 mod ids;
+mod objects;
 mod outward;
 
 use crate::admission::{Full, Turn};

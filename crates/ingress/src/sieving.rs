@@ -99,21 +99,27 @@ impl Answers {
         self.is_lenient
     }
 
-    /// Whether an answer cannot have anything that matters, by its kind: no client of MCP reads lists in it.
-    pub(crate) fn passes(&self, headers: &HeaderMap) -> bool {
+    /// Whether an answer cannot have anything that matters, by what was asked, or by its kind: no client of MCP reads lists in it.
+    pub(crate) fn passes(&self, headers: &HeaderMap, edited: &Edited) -> bool {
+        if self.is_of_lists && edited.edit.is_none() {
+            return true;
+        }
+        if edited.is_owned {
+            return false;
+        }
         let is_other = || form(headers).is_none_or(|form| form == Form::Text);
         self.is_of_lists && !says(headers, "json") && !says(headers, "event-stream") && is_other()
     }
 
     /// For one answer of this form.
     pub(crate) fn sieve(&self, edited: Edited, form: Form, joins: bool, most: usize) -> Sieve {
-        let Edited { prompt, edit, .. } = edited;
+        let Edited { prompt, edit, is_owned, .. } = edited;
         let looking = Looking {
             rules: Arc::clone(&self.rules),
             wanted: self.wanted,
             prompt,
             hold: self.hold,
-            is_lenient: self.is_lenient,
+            is_lenient: self.is_lenient && !is_owned,
             joins,
             most,
         };
@@ -134,6 +140,8 @@ pub(crate) struct Edited {
     pub(crate) edit: Option<Edit>,
     /// Whether it is an agent's card that must be read.
     pub(crate) is_card: bool,
+    /// Whether it has ids of stored things, and must be read for them.
+    pub(crate) is_owned: bool,
     pub(crate) told: Told,
 }
 

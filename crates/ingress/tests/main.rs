@@ -8,6 +8,7 @@ mod copies;
 mod cors;
 mod goaway;
 mod mcp;
+mod objects;
 mod picker;
 mod policy;
 mod proxy;

@@ -20,6 +20,7 @@ mod hello_message;
 pub mod http_head;
 pub mod http_stream;
 pub mod leak;
+pub mod object_ids;
 pub mod operation;
 pub mod proxy_head;
 pub mod quic;

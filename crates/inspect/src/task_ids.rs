@@ -20,9 +20,10 @@ pub enum Protocol {
 /// What an id is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdOf {
-    /// A task, which its server names; and what a server asks its client to bring back when it asked for more (MCP, `requestState`).
-    Task,
-    /// A conversation, or something else that its client may name.
+    /// What its server names: a task, a stored answer; and what a server asks its client to bring back when it asked for more (MCP,
+    /// `requestState`).
+    Given,
+    /// A conversation of A2A, an item of OpenAI's, or something else that its client may name.
     Chosen,
 }
 
@@ -111,13 +112,13 @@ impl Walk<'_, '_> {
                 let is_agents = self.protocol == Protocol::Agents;
                 for (name, member) in members.iter_mut() {
                     match plain(name).as_str() {
-                        "taskid" | "requeststate" => self.id(member, IdOf::Task),
+                        "taskid" | "requeststate" => self.id(member, IdOf::Given),
                         "contextid" if is_agents => self.id(member, IdOf::Chosen),
                         "referencetaskids" if is_agents => match member {
-                            Value::Array(ids) => ids.iter_mut().for_each(|id| self.id(id, IdOf::Task)),
-                            other => self.id(other, IdOf::Task),
+                            Value::Array(ids) => ids.iter_mut().for_each(|id| self.id(id, IdOf::Given)),
+                            other => self.id(other, IdOf::Given),
                         },
-                        "id" if is_agents && own.is_some() => self.id(member, own.unwrap_or(IdOf::Task)),
+                        "id" if is_agents && own.is_some() => self.id(member, own.unwrap_or(IdOf::Given)),
                         "name" | "parent" if is_agents => self.resource(member),
                         name if CONTENT.contains(&name) => {}
                         _ => self.within(member, None),
@@ -132,7 +133,7 @@ impl Walk<'_, '_> {
     fn shown(&self, members: &Map<String, Value>) -> Option<IdOf> {
         let has = |name: &str| members.get(name).is_some_and(Value::is_object);
         let is_setting = has("pushNotificationConfig") && !members.contains_key("taskId");
-        (self.protocol == Protocol::Agents && (has("status") || is_setting)).then_some(IdOf::Task)
+        (self.protocol == Protocol::Agents && (has("status") || is_setting)).then_some(IdOf::Given)
     }
 
     fn id(&mut self, value: &mut Value, of: IdOf) {
@@ -156,7 +157,7 @@ impl Walk<'_, '_> {
         let Value::String(text) = value else { return };
         let Some(rest) = text.strip_prefix(RESOURCE).filter(|rest| !rest.is_empty()) else { return };
         let (id, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        match (self.swap)(IdOf::Task, id) {
+        match (self.swap)(IdOf::Given, id) {
             Some(other) => {
                 *text = format!("{RESOURCE}{other}{below}");
                 self.is_changed = true;
@@ -169,16 +170,16 @@ impl Walk<'_, '_> {
 /// Of what `params.id` of a method is; `None`: not of a task. In 1.0 that of a setting of notifications is the setting's own.
 fn of_method(method: &str) -> Option<IdOf> {
     match method {
-        "GetTask" | "CancelTask" | "SubscribeToTask" | "TaskSubscription" => Some(IdOf::Task),
+        "GetTask" | "CancelTask" | "SubscribeToTask" | "TaskSubscription" => Some(IdOf::Given),
         // Until 0.1 clients named tasks.
         "tasks/send" | "tasks/sendSubscribe" => Some(IdOf::Chosen),
-        early if early.starts_with(RESOURCE) => Some(IdOf::Task),
+        early if early.starts_with(RESOURCE) => Some(IdOf::Given),
         _ => None,
     }
 }
 
 /// A member's name as the most lenient reader takes it.
-fn plain(name: &str) -> String {
+pub(crate) fn plain(name: &str) -> String {
     fold(name).replace('_', "")
 }
 
@@ -189,7 +190,7 @@ mod tests {
     /// What goes on of a request; each id that may be there begins with `g`.
     fn asked(body: &str, protocol: Protocol) -> Result<Option<String>, Unswapped> {
         let mut swap = |of, id: &str| {
-            let kind = if of == IdOf::Task { "T" } else { "C" };
+            let kind = if of == IdOf::Given { "T" } else { "C" };
             id.starts_with('g').then(|| format!("{kind}{id}"))
         };
         let swapped = in_request(body.as_bytes(), protocol, &mut swap)?;
@@ -293,7 +294,7 @@ mod tests {
                 result(r#"{"taskId":"Tt","pushNotificationConfig":{"id":"p"}}"#),
             ),
         ] {
-            let mut swap = |of, id: &str| Some(format!("{}{id}", if of == IdOf::Task { "T" } else { "C" }));
+            let mut swap = |of, id: &str| Some(format!("{}{id}", if of == IdOf::Given { "T" } else { "C" }));
             let found = in_answer(&of, Protocol::Agents, &mut swap).unwrap();
             let value = |text: &str| serde_json::from_str::<Value>(text).unwrap();
             assert_eq!(value(&found), value(&expected));

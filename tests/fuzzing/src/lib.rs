@@ -25,6 +25,7 @@ mod handover;
 mod http_head;
 mod leak;
 mod manifest;
+mod object_ids;
 mod operation;
 mod parcel;
 mod part_list;
@@ -58,7 +59,7 @@ pub struct Target {
 }
 
 /// Each of them.
-pub const TARGETS: [Target; 34] = [
+pub const TARGETS: [Target; 35] = [
     Target { name: "answer", run: |bytes| given(bytes, answer::run) },
     Target { name: "catalog", run: catalog::run },
     Target { name: "client_hello", run: |bytes| given(bytes, client_hello::run) },
@@ -73,6 +74,7 @@ pub const TARGETS: [Target; 34] = [
     Target { name: "http_head", run: |bytes| given(bytes, http_head::run) },
     Target { name: "leak", run: leak::run },
     Target { name: "manifest", run: manifest::run },
+    Target { name: "object_ids", run: object_ids::run },
     Target { name: "operation", run: |bytes| given(bytes, operation::run) },
     Target { name: "parcel", run: parcel::run },
     Target { name: "part_list", run: part_list::run },

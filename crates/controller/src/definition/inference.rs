@@ -38,11 +38,13 @@ pub(super) fn inference_policy() -> Value {
             "responses": responses(),
             "mcp": mcp(),
             "a2a": a2a(),
+            "storedObjects": one_of("Who may use what a server of models stores (answers, conversations, files) by its id: whoever knows the id, or the consumer who was given it, and then nobody may list them. Shared unless written.",
+                &["Shared", "PerConsumer"]),
         }),
     );
     rule(
         &mut spec,
-        "has(self.server) || has(self.authentication) || has(self.rules) || has(self.limits) || has(self.waf) || has(self.guard) || has(self.responses) || has(self.mcp) || has(self.a2a)",
+        "has(self.server) || has(self.authentication) || has(self.rules) || has(self.limits) || has(self.waf) || has(self.guard) || has(self.responses) || has(self.mcp) || has(self.a2a) || has(self.storedObjects)",
         "it says nothing of its targets",
     );
     let kind = Kind {

@@ -65,6 +65,8 @@ pub struct InferencePolicy {
     pub mcp: Option<Box<Located<Mcp>>>,
     /// `a2a`
     pub a2a: Option<Box<Located<Mcp>>>,
+    /// `storedObjects`
+    pub stored_objects: Option<Located<StoredObjects>>,
 }
 
 /// One entry of `targetRefs`: an object of the policy's own namespace, or a part of it.
@@ -142,6 +144,21 @@ impl ServerKind {
     ];
 }
 
+/// Who may use what a server of models stores, by its id: answers, conversations, files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StoredObjects {
+    /// `Shared`: whoever knows the id.
+    Shared,
+    /// `PerConsumer`: who was given the id.
+    PerConsumer,
+}
+
+impl StoredObjects {
+    /// As they are written.
+    pub const WORDS: [(&'static str, Self); 2] =
+        [("Shared", Self::Shared), ("PerConsumer", Self::PerConsumer)];
+}
+
 impl InferencePolicy {
     pub(crate) fn decode<'n>(d: &mut Decoder<'n>, object: Map<'n>) -> Self {
         let meta = ObjectMeta::decode(d, object, Scope::Namespaced, true);
@@ -167,11 +184,12 @@ impl InferencePolicy {
             responses: None,
             mcp: None,
             a2a: None,
+            stored_objects: None,
         }
     }
 
     fn spec<'n>(&mut self, d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<()> {
-        const FIELDS: [&str; 10] = [
+        const FIELDS: [&str; 11] = [
             "targetRefs",
             "server",
             "authentication",
@@ -182,6 +200,7 @@ impl InferencePolicy {
             "responses",
             "mcp",
             "a2a",
+            "storedObjects",
         ];
         let map = d.strict(node, &FIELDS)?;
         self.targets = d.required(map, "targetRefs", |d, node| {
@@ -206,6 +225,8 @@ impl InferencePolicy {
         self.responses = section(d, map, "responses", protection::responses).map(Box::new);
         self.mcp = section(d, map, "mcp", mcp::mcp).map(Box::new);
         self.a2a = section(d, map, "a2a", mcp::a2a).map(Box::new);
+        self.stored_objects =
+            section(d, map, "storedObjects", |d, node| d.one_of(node, &StoredObjects::WORDS));
         if map.keys().all(|key| key == "targetRefs") {
             let diagnostic = Diagnostic::error(Code::MissingField, "it says nothing of its targets");
             d.report(node.place, diagnostic.suggest("for example authentication: {anonymous: true}"));

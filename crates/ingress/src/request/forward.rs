@@ -157,7 +157,7 @@ impl Exchange {
     fn edited(&self, way: &Way<'_>, prompt: Prompt, listing: Listing<'_>, ids: &Ids) -> Edited {
         let (told, is_card) = (Told::default(), listing.is_card(&way.held));
         let edit = ids.edit(listing.edit(&way.held, &self.shared.pins, &told));
-        Edited { prompt, edit, is_card, told }
+        Edited { prompt, edit, is_card, is_owned: ids.has_objects(), told }
     }
 
     /// Begins to look through an answer, where a policy wants that.
@@ -179,16 +179,17 @@ impl Exchange {
                 ..Stop::because(Reason::Uninspected, why)
             });
         }
-        if answers.passes(&head.headers) {
+        if answers.passes(&head.headers, &edited) {
             return Ok(None);
         }
         let most = self.shared.hold.most();
         let most = (most, body.size_hint().lower());
+        let is_lenient = answers.is_lenient() && !edited.is_owned;
         let why = match Sieving::of(answers, edited, &guard.record.operation, head, most) {
             Ok(sieving) => return Ok(Some((sieving, answers.source.to_string()))),
             Err(why) => why,
         };
-        if answers.is_lenient() {
+        if is_lenient {
             guard.record.detail = Some(format!("not inspected: {why}"));
             return Ok(None);
         }

@@ -1,16 +1,17 @@
 //! Ids on their way between a client and its server: those of the client become the server's, and back.
 //!
 //! Guarantees: an id that was not given to who asks gets to no server, in whatever part of a request it is and however it is written;
-//! what cannot be read goes to no server that goes by such ids. Does not: make tags (`bound`), or read messages (`inspect::task_ids`).
+//! what cannot be read goes to no server that goes by such ids. Does not: make tags (`bound`), or read messages (`inspect::task_ids`);
+//! ids of what servers of models store are `objects`'.
 
-use super::{Asking, Exchange, Stop};
+use super::{Asking, Exchange, Stop, objects};
 use crate::body::{Outgoing, Unread};
 use crate::bound::{Owner, not_given};
 use crate::event_ids::EventIds;
 use crate::policy::Held;
 use crate::reason::Reason;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, header, response};
+use http::{HeaderMap, HeaderValue, Method, header, response};
 use inspect::sieve::Edit;
 use inspect::task_ids::{self, IdOf, Protocol, Unswapped};
 use policy::{Consumer, Operation};
@@ -30,6 +31,8 @@ pub(super) struct Ids {
     protocol: Option<Protocol>,
     /// Whether events of its stream are a session's.
     has_events: bool,
+    /// What the `id` of its answer is of, where that has ids of stored things.
+    shown: Option<IdOf>,
 }
 
 impl Exchange {
@@ -51,7 +54,10 @@ impl Exchange {
             // In what is compressed no event would get its tag.
             asking.head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        let ids = Ids { owner, protocol, has_events };
+        let mut ids = Ids { owner, protocol, has_events, shown: None };
+        if held.binds_objects() {
+            ids.shown = objects::asked(&ids.owner, asking, body).await?;
+        }
         let Some(protocol) = protocol else { return Ok(ids) };
         if protocol == Protocol::Agents {
             no_grpc(asking, operation)?;
@@ -74,17 +80,9 @@ impl Ids {
         let refused =
             || not_given("a task, conversation or session that its target names was not given to who asks");
         let path = self.in_path(method, target.path()).map_err(|NotGiven| refused())?;
-        let query = target.query().map(|query| in_query(query, &mut |of, id| self.asked(of, id)));
+        let query = target.query().map(|query| in_query(query, of_task, &mut |of, id| self.asked(of, id)));
         let query = query.transpose().map_err(|NotGiven| refused())?.flatten();
-        if path.is_none() && query.is_none() {
-            return Ok(None);
-        }
-        let mut text = path.unwrap_or_else(|| target.path().to_owned());
-        if let Some(query) = query.as_deref().or(target.query()) {
-            text = format!("{text}?{query}");
-        }
-        let target = PathAndQuery::try_from(text);
-        target.map(Some).map_err(|_| Stop::because(Reason::TargetAmbiguous, "the id in it makes no path"))
+        made(target, path, query)
     }
 
     /// `…/tasks/ID`, with an action or something below; some servers do not mind case.
@@ -113,7 +111,7 @@ impl Ids {
         if method == Method::POST && (is_message || action.is_empty() && !has_more) {
             return Ok(None);
         }
-        *segment = encoded(&self.asked(IdOf::Task, id).ok_or(NotGiven)?) + &action;
+        *segment = encoded(&self.asked(IdOf::Given, id).ok_or(NotGiven)?) + &action;
         Ok(Some(segments.join("/")))
     }
 
@@ -137,11 +135,7 @@ impl Ids {
         }
         match task_ids::in_request(&decoded, protocol, &mut |of, id| self.asked(of, id)) {
             Ok(None) => Ok(()),
-            Ok(Some(other)) => {
-                OF_BYTES.iter().for_each(|name| drop(headers.remove(*name)));
-                headers.insert(header::CONTENT_LENGTH, other.len().into());
-                body.replace(other).map_err(|unread: Unread| unread.into())
-            }
+            Ok(Some(other)) => put(headers, body, other),
             Err(Unswapped::NoJson) => unread(),
             Err(Unswapped::NotGiven) => {
                 Err(not_given("a task or conversation that it names was not given to who asks"))
@@ -150,15 +144,30 @@ impl Ids {
     }
 
     /// Makes the fields of an answer those of the client.
-    pub(super) fn answered(&self, headers: &mut http::HeaderMap) {
+    pub(super) fn answered(&self, headers: &mut HeaderMap) {
         self.owner.answer(headers);
     }
 
     /// Has the ids in an answer become the client's, after what changes it first.
     pub(super) fn edit(&self, first: Option<Edit>) -> Option<Edit> {
-        let Some(protocol) = self.protocol else { return first };
-        let (owner, mut first) = (self.owner.clone(), first);
-        Some(Edit(Box::new(move |text| {
+        let tasks = match self.protocol {
+            Some(protocol) => Some(self.edit_tasks(protocol, first)),
+            None => first,
+        };
+        match self.shown {
+            Some(shown) => Some(objects::edit(&self.owner, shown, tasks)),
+            None => tasks,
+        }
+    }
+
+    /// Whether its answer has ids of stored things.
+    pub(super) fn has_objects(&self) -> bool {
+        self.shown.is_some()
+    }
+
+    fn edit_tasks(&self, protocol: Protocol, mut first: Option<Edit>) -> Edit {
+        let owner = self.owner.clone();
+        Edit(Box::new(move |text| {
             let changed = first.as_mut().and_then(|first| (first.0)(text));
             let text = changed.as_deref().unwrap_or(text);
             let swapped = match text.trim_start().as_bytes().first() {
@@ -167,7 +176,7 @@ impl Ids {
                 _ => task_ids::in_answer(text, protocol, &mut |_, id| Some(owner.answered(id))),
             };
             swapped.or(changed)
-        })))
+        }))
     }
 
     /// What gives the events of an answer their tags; its length is then another.
@@ -184,7 +193,7 @@ impl Ids {
 }
 
 /// An id that was not given to who asks.
-struct NotGiven;
+pub(super) struct NotGiven;
 
 /// Messages over gRPC are not read, so nobody can tell which tasks are in them.
 fn no_grpc(asking: &Asking<'_>, operation: &Operation) -> Result<(), Stop> {
@@ -198,16 +207,41 @@ fn no_grpc(asking: &Asking<'_>, operation: &Operation) -> Result<(), Stop> {
     Err(Stop::because(Reason::NotUnderstood, why))
 }
 
+/// A target with another path or query. `None`: both stay.
+pub(super) fn made(
+    target: &PathAndQuery,
+    path: Option<String>,
+    query: Option<String>,
+) -> Result<Option<PathAndQuery>, Stop> {
+    if path.is_none() && query.is_none() {
+        return Ok(None);
+    }
+    let mut text = path.unwrap_or_else(|| target.path().to_owned());
+    if let Some(query) = query.as_deref().or(target.query()) {
+        text = format!("{text}?{query}");
+    }
+    let target = PathAndQuery::try_from(text);
+    target.map(Some).map_err(|_| Stop::because(Reason::TargetAmbiguous, "the id in it makes no path"))
+}
+
+/// Puts another body in the place of one that is held.
+pub(super) fn put(headers: &mut HeaderMap, body: &mut Outgoing, other: Vec<u8>) -> Result<(), Stop> {
+    OF_BYTES.iter().for_each(|name| drop(headers.remove(*name)));
+    headers.insert(header::CONTENT_LENGTH, other.len().into());
+    body.replace(other).map_err(|unread: Unread| unread.into())
+}
+
 /// Where a client should send its messages, with the session in it made the client's.
 fn place(text: &str, owner: &Owner) -> Option<String> {
     let (before, query) = text.split_once('?')?;
-    let swapped = in_query(query, &mut |_, id| Some(owner.answered(id))).ok().flatten()?;
+    let swapped = in_query(query, of_task, &mut |_, id| Some(owner.answered(id))).ok().flatten()?;
     Some(format!("{before}?{swapped}"))
 }
 
-/// In a query. `None`: no id is in it.
-fn in_query(
+/// In a query. `of`: what a member of this name, without its signs and in small letters, is an id of. `None`: no id is in it.
+pub(super) fn in_query(
     query: &str,
+    of: fn(&str) -> Option<IdOf>,
     swap: &mut dyn FnMut(IdOf, &str) -> Option<String>,
 ) -> Result<Option<String>, NotGiven> {
     let mut is_changed = false;
@@ -215,13 +249,9 @@ fn in_query(
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let plain: String = decoded(name).chars().filter(char::is_ascii_alphanumeric).collect();
-        let of = match plain.to_ascii_lowercase().as_str() {
-            "taskid" => IdOf::Task,
-            "contextid" | "sessionid" | "mcpsessionid" => IdOf::Chosen,
-            _ => {
-                pairs.push(pair.to_owned());
-                continue;
-            }
+        let Some(of) = of(&plain.to_ascii_lowercase()) else {
+            pairs.push(pair.to_owned());
+            continue;
         };
         let id = decoded(&value.replace('+', " "));
         pairs.push(format!("{name}={}", encoded(&swap(of, &id).ok_or(NotGiven)?)));
@@ -230,8 +260,17 @@ fn in_query(
     Ok(is_changed.then(|| pairs.join("&")))
 }
 
+/// Of a task, a conversation or a session.
+fn of_task(name: &str) -> Option<IdOf> {
+    match name {
+        "taskid" => Some(IdOf::Given),
+        "contextid" | "sessionid" | "mcpsessionid" => Some(IdOf::Chosen),
+        _ => None,
+    }
+}
+
 /// Undoes percent-encoding; what encodes nothing stays.
-fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, behind)) = rest.split_first() {
@@ -252,7 +291,7 @@ fn decoded(text: &str) -> String {
 }
 
 /// All but what has no meaning anywhere (RFC 3986, section 2.3) is written by its number.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -272,7 +311,7 @@ mod tests {
     #[test]
     fn ids_of_a_query_are_found_in_every_spelling() {
         let swap = |query: &str| {
-            in_query(query, &mut |_, id| id.strip_prefix('g').map(|id| format!("<{id}>")))
+            in_query(query, of_task, &mut |_, id| id.strip_prefix('g').map(|id| format!("<{id}>")))
                 .map_err(|NotGiven| ())
         };
         for (query, expected) in [
