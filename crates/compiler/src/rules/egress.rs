@@ -13,7 +13,7 @@ use crds::{
 };
 use ipnet::IpNet;
 use policy::{
-    Action, AnswerFiles, CLUSTER_LABEL, Canaries, Capture, Credential, Direction, Dns, DnsNames,
+    Action, AnswerFiles, CLUSTER_LABEL, Canaries, Capture, Credential, Direction, Dns, DnsName, DnsNames,
     DnsResolvers, DomainPattern, Glob, HostedTools, Inject, LeakAction, Leaks, NamespaceScope, ObjectRef,
     Opaque, Operations, Peer, Peers, Policy, PortMatch, Ports, Protocol, ProviderEgress, Quota, Quotas,
     Reason, Requests, Requirement, Rule, RuleEntry, RuleId, SecretRef, Section, Selector, Subject, Tier,
