@@ -278,12 +278,12 @@ mod tests {
 
     #[test]
     fn sentences_that_are_built_alike_share_their_frames_and_no_others() {
-        let (one, other) = ("Then water the garden of 3 bakers.", "Then paint the fence of 12 neighbours.");
+        let (one, other) = ("Then glim the zorp of 3 fnarks.", "Then quib the wexel of 12 bondles.");
         let frames = of(one, Group::Frame);
         assert!(frames.len() >= 6, "{frames:?}");
         assert_eq!(frames, of(other, Group::Frame));
         assert_ne!(of(one, Group::Word), of(other, Group::Word));
-        assert_ne!(frames, of("The garden of 3 bakers: water it then.", Group::Frame));
+        assert_ne!(frames, of("The zorp of 3 fnarks: glim it then.", Group::Frame));
     }
 
     #[test]
