@@ -200,6 +200,28 @@ fn before(first: Vec<u8>, again: Vec<u8>) -> (Proxy, JoinHandle<usize>) {
     (proxy, server)
 }
 
+#[test]
+fn the_end_of_a_body_goes_with_its_last_piece() {
+    let proxy = proxy();
+    let mut client = proxy.connect();
+    let post = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "hub.example")];
+    let asked =
+        [frame(HEADERS, END_HEADERS, 1, &fields(&post)), frame(DATA, END_STREAM, 1, b"hello")].concat();
+    client.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &asked].concat()).unwrap();
+    let mut server = proxy.accept();
+    server.read_exact(&mut [0; PREFACE.len()]).unwrap();
+    let mut came = Vec::new();
+    while came.last().is_none_or(|(flags, _)| flags & END_STREAM == 0) {
+        let mut head = [0; 9];
+        server.read_exact(&mut head).unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        server.read_exact(&mut payload).unwrap();
+        came.extend((head[3] == DATA).then_some((head[4], payload)));
+    }
+    assert_eq!(came, [(END_STREAM, b"hello".to_vec())]);
+}
+
 /// Status and body of what a client is answered, or nothing where its connection breaks.
 pub(crate) async fn answered(client: &mut Asking) -> Option<(u16, Option<Vec<u8>>)> {
     let (head, body) = client.send(request("GET", "/", full(""))).await.ok()?.into_parts();

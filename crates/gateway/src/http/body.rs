@@ -246,9 +246,7 @@ impl Outgoing {
     /// Takes the next piece from the source, and has it read. Returns its length; 0 also at the end.
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
         let Some(frame) = ready!(Pin::new(&mut self.source).poll_frame(cx)) else {
-            self.is_over = true;
-            self.reading.end();
-            self.searching.iter_mut().for_each(Searching::end);
+            self.ends();
             return Poll::Ready(Ok(0));
         };
         let piece = match frame.map_err(|_| Broken)?.into_data() {
@@ -264,7 +262,18 @@ impl Outgoing {
         let length = piece.len();
         self.queued += length;
         self.pieces.extend((length > 0).then_some(piece));
+        if self.source.is_end_stream() {
+            // Known with its last piece, its end goes with that: alone it would be written by itself.
+            self.ends();
+        }
         Poll::Ready(Ok(length))
+    }
+
+    /// The source came to its end.
+    fn ends(&mut self) {
+        self.is_over = true;
+        self.reading.end();
+        self.searching.iter_mut().for_each(Searching::end);
     }
 
     /// The next piece that may go on. One that makes the body whole at the server waits for the end of the source; so
