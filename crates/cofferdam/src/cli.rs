@@ -36,6 +36,7 @@ use crate::up::gateway_proxy::GatewayProxy;
 use crate::up::keeper::{Kind, process};
 use crate::waf::WafCommand;
 use anyhow::Result;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
@@ -167,10 +168,25 @@ fn flow(text: &str) -> String {
     flowing
 }
 
+/// What is written without an option where manifests have one is told so.
+fn with_the_option(mut error: clap::Error) -> clap::Error {
+    let given = match (error.kind(), error.get(ContextKind::InvalidArg), error.get(ContextKind::Usage)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(given)), Some(usage))
+            if !given.starts_with('-') && usage.to_string().contains("--file <PATH>") =>
+        {
+            given.clone()
+        }
+        _ => return error,
+    };
+    let told = format!("manifests are named by an option: -f {given}");
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![told.into()]));
+    error
+}
+
 /// Runs the command that the arguments name. False: the answer is no, or not everything is in force.
 pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
-    let command =
-        Cli::from_arg_matches(&flowing(program()).get_matches()).unwrap_or_else(|error| error.exit()).command;
+    let matches = flowing(program()).try_get_matches().unwrap_or_else(|error| with_the_option(error).exit());
+    let command = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command;
     if command.holds_secrets() {
         crate::core_dumps::refuse()?;
     }
@@ -268,6 +284,21 @@ mod tests {
             Err(error) => Some(format!("{from}: {}: {error}", words.join(" "))),
         };
         commands.into_iter().filter_map(parse).collect()
+    }
+
+    #[test]
+    fn manifests_that_are_named_without_the_option_are_told_of_it() {
+        let told = |words: &[&str]| {
+            let error = program().try_get_matches_from(words).unwrap_err();
+            with_the_option(error).render().to_string()
+        };
+        let text = told(&["cofferdam", "policy", "check", "examples/genai"]);
+        assert!(text.contains("tip: manifests are named by an option: -f examples/genai"), "{text}");
+        for other in
+            [&["cofferdam", "policy", "check", "--fil"][..], &["cofferdam", "prices", "check", "a", "b"]]
+        {
+            assert!(!told(other).contains("manifests are named"), "{other:?}");
+        }
     }
 
     /// Arguments are seen by everybody on a machine. A namespace is where secrets are, and none itself.

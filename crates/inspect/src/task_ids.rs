@@ -6,6 +6,7 @@
 //! and tools say to each other is left alone. Does not: remember ids, or know whose they are.
 
 use crate::fold::fold;
+use crate::rewrite::tokens::{Kind, Tokens};
 use serde_json::{Map, Value};
 
 /// Whose messages they are.
@@ -55,7 +56,11 @@ pub fn in_request(
     swap: &mut Swap<'_>,
 ) -> Result<Option<Vec<u8>>, Unswapped> {
     let mut value: Value = serde_json::from_slice(body).map_err(|_| Unswapped::NoJson)?;
-    let mut walk = Walk { protocol, swap, is_changed: false, is_refused: false, is_answer: false };
+    // Of a member that is written twice the server may take the other one.
+    let text = std::str::from_utf8(body).map_err(|_| Unswapped::NoJson)?;
+    let names = Tokens::of(text).filter(|token| token.kind == Kind::Name).count();
+    let is_changed = names != members(&value);
+    let mut walk = Walk { protocol, swap, is_changed, is_refused: false, is_answer: false };
     match &mut value {
         Value::Array(messages) => messages.iter_mut().for_each(|message| walk.message(message)),
         message => walk.message(message),
@@ -64,6 +69,15 @@ pub fn in_request(
         (true, _) => Err(Unswapped::NotGiven),
         (false, true) => Ok(Some(value.to_string().into_bytes())),
         (false, false) => Ok(None),
+    }
+}
+
+/// How many there are, in objects of all depths.
+fn members(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(members).sum(),
+        Value::Object(all) => all.len() + all.values().map(members).sum::<usize>(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }
 
@@ -240,6 +254,14 @@ mod tests {
             [("message/send", r#"{"message":{"taskId":null,"contextId":""}}"#), ("x", "{}")]
         {
             assert_eq!(asked(&rpc(method, params), Protocol::Agents), Ok(None), "{params}");
+        }
+        // A server that reads the first of two finds what was looked at.
+        for (params, expected) in [
+            (r#"{"message":{"taskId":"other","taskId":null}}"#, r#"{"message":{"taskId":null}}"#),
+            (r#"{"message":{"taskId":"other"},"message":{}}"#, r#"{"message":{}}"#),
+        ] {
+            let found = asked(&rpc("message/send", params), Protocol::Agents).unwrap().unwrap();
+            assert!(found.contains(expected) && !found.contains("other"), "{found}");
         }
     }
 

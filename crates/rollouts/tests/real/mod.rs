@@ -130,8 +130,9 @@ async fn see(hub: Client, breaks: Arc<Mutex<Vec<u64>>>) {
                 "metadata": { "name": name, "resourceVersion": found.metadata.resource_version },
                 "status": { "evidence": evidence },
             });
-            let params = PatchParams::apply("test").force();
-            let _it_spoke_meanwhile = api.patch_status(name, &params, &Patch::Apply(&patch)).await;
+            // What is applied of a status is all of it.
+            let params = PatchParams::default();
+            let _it_spoke_meanwhile = api.patch_status(name, &params, &Patch::Merge(&patch)).await;
         }
     }
 }
