@@ -627,7 +627,6 @@ fn a_wildcard_that_allows_opens_no_private_zone_that_it_is_not_written_within() 
     let names = [("db.y.svc.k8s.hub.io", ELSEWHERE), ("api.hub.io", OUTSIDE)];
     for (domains, public, private) in [
         ("'**.hub.io'", Allow, Deny),
-        ("'*.hub.io'", Allow, Deny),
         ("'**.k8s.hub.io'", Deny, Allow),
         ("'*.Y.svc.K8S.hub.io.'", Deny, Allow),
         ("DB.y.svc.k8s.hub.io.", Deny, Allow),
@@ -653,6 +652,10 @@ fn a_wildcard_that_allows_opens_no_private_zone_that_it_is_not_written_within() 
         check(&set, "x/a", OUTSIDE, 443, public);
         check(&set, "x/a", ELSEWHERE, 443, private);
     }
+    let one_below = egress_policy("x", "p", "{egress: [{action: Allow, to: [{domains: ['*.hub.io']}]}]}");
+    let set = zoned(&[one_below], &[("k8s.hub.io", ELSEWHERE), ("api.hub.io", OUTSIDE)]);
+    check(&set, "x/a", OUTSIDE, 443, Allow);
+    check(&set, "x/a", ELSEWHERE, 443, Deny);
     // NPEP-133 names no such exception: the standard kind means all that its pattern means.
     let standard = cluster_policy(
         "c",

@@ -150,7 +150,7 @@ fn objects_that_are_no_policy_are_left_out_and_named() {
     let map = "{apiVersion: v1, kind: ConfigMap, metadata: {name: m}}";
     let (release, others) = Release::build(header(1), &values(&[secret, WEB, pod, rollout, map])).unwrap();
     let others: Vec<String> = others.iter().map(ToString::to_string).collect();
-    assert_eq!(others, ["Secret default/k", "Pod default/p", "Rollout r", "ConfigMap default/m"]);
+    assert_eq!(others, ["Secret default/k", "Pod default/p", "Rollout r", "ConfigMap m"]);
     assert!(!String::from_utf8(release.payload()).unwrap().contains("hush"));
 }
 
