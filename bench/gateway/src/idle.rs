@@ -6,7 +6,7 @@
 
 use crate::load::{self, pin};
 use crate::proxies;
-use crate::requests::{Clients, How, Keys, Row, idle_and_later_bytes, idle_bytes, say, servers};
+use crate::requests::{Clients, How, Keys, LATER, Row, idle_and_later_bytes, idle_bytes, say, servers};
 use anyhow::{Context, Result, bail};
 
 pub(crate) fn run(only: &str) -> Result<()> {
@@ -32,7 +32,7 @@ pub(crate) fn run(only: &str) -> Result<()> {
         if let How::Http2(_) = how {
             let [idle, later] = idle_and_later_bytes(&proxy, how).with_context(|| row.name())?;
             tell(&row.name(), idle);
-            tell(&format!("{}, 32 s later", row.name()), later);
+            tell(&format!("{}, {} s later", row.name(), LATER.as_secs()), later);
         } else {
             tell(&row.name(), idle_bytes(&proxy, how).with_context(|| row.name())?);
         }

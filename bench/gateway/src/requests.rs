@@ -35,10 +35,10 @@ const IDLE: usize = 1000;
 /// the next, as it is not by all at once.
 const IDLE_GROUPS: usize = 4;
 const IDLE_FOR: Duration = Duration::from_millis(2500);
-/// With HTTP/2, of which nothing is given back before a connection ends: all are to be measured before the gateway ends the first.
-const HTTP2_IDLE_FOR: Duration = Duration::from_secs(1);
-/// Longer than the gateway keeps a connection of HTTP/2 (10 s) and then waits for a client that does not answer (20 s).
-const LATER: Duration = Duration::from_secs(32);
+/// With HTTP/2: longer than the gateway keeps the connection to the server (10 s).
+const HTTP2_IDLE_FOR: Duration = Duration::from_secs(11);
+/// Longer than the gateway keeps a client's connection of HTTP/2 (120 s) and then waits for one that does not answer (20 s).
+pub(crate) const LATER: Duration = Duration::from_secs(142);
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,15 +34,24 @@ pub struct Limits {
     /// request it takes next to no memory.
     #[serde(default = "rest_after")]
     pub rest_after: Duration,
-    /// An opened HTTP/2 connection over which no request was under way for this long (at most twice as long) is ended as HTTP/2
-    /// has it (GOAWAY), and its client opens another when it needs one: what both sides have agreed on cannot be put aside.
+    /// Where no request was under way on an opened HTTP/2 connection for this long (at most twice as long), the one to its server is
+    /// ended as HTTP/2 has it (GOAWAY), and opened again with the next request: what both sides have agreed on cannot be put aside. In
+    /// clear, where a server would not prove again whose it is, the client's ends with it.
+    #[serde(default = "http2_rest_after")]
+    pub http2_rest_after: Duration,
+    /// After this long (at most twice as long) its client's is ended as well, and its client opens another when it needs one.
     #[serde(default = "http2_idle")]
     pub http2_idle: Duration,
 }
 
+/// Longer than most wait between requests that belong together: to open another costs a handshake with the server.
+fn http2_rest_after() -> Duration {
+    Duration::from_secs(5)
+}
+
 /// Clients that keep theirs no longer themselves (undici 4 s, httpx 5 s) never meet its end; to open another costs two handshakes.
 fn http2_idle() -> Duration {
-    Duration::from_secs(5)
+    Duration::from_secs(60)
 }
 
 /// As long as clients are found to wait between requests that belong together.
@@ -63,6 +72,7 @@ impl Default for Limits {
             splice_after: 256 * 1024,
             front_mark: 0,
             rest_after: rest_after(),
+            http2_rest_after: http2_rest_after(),
             http2_idle: http2_idle(),
         }
     }

@@ -1,7 +1,7 @@
 //! Opens a permitted connection: TLS at both ends if it speaks that, then HTTP, until it ends or is cut.
 
 use super::request::Exchange;
-use super::serve::{Outcome, Serving, serve};
+use super::serve::{Outcome, Serving, serve, unused};
 use super::sessions::Session;
 use super::socket::{Counted, Cut, Socket, Stream};
 use super::tasks::Owner;
@@ -58,6 +58,8 @@ struct Parties<'a> {
     mark: u32,
     cut: Arc<Cut>,
     is_clean: Arc<AtomicBool>,
+    /// Whether the first connection to its server was put aside.
+    is_put_aside: Arc<AtomicBool>,
     tasks: Owner,
     /// Told when the server's side ended.
     gone: Arc<Notify>,
@@ -70,17 +72,24 @@ struct Parties<'a> {
 }
 
 impl Parties<'_> {
+    /// Whether each connection to its server proves whose it is.
+    fn is_tls(&self) -> bool {
+        matches!(self.permit.opening().claim, Claim::Tls(_))
+    }
+
     /// The server's side, as it is counted.
-    fn counted(&self, server: Way) -> Counted<Socket<Way>> {
+    fn counted(&self, server: Way, is_put_aside: &Arc<AtomicBool>) -> Counted<Socket<Way>> {
         let Judgement { ceiling, upload, .. } = self.permit.judgement();
-        let inner = Socket::new(server, Vec::new(), &self.is_clean);
+        let mut inner = Socket::new(server, Vec::new(), &self.is_clean);
+        inner.is_put_aside = Arc::clone(is_put_aside);
         let mut counted = Counted::new(inner, Arc::clone(&self.traffic), Arc::clone(&self.cut));
         (counted.ceiling, counted.upload) = (*ceiling, upload.clone());
         counted
     }
 
     async fn upstream(&self, server: impl Stream + 'static, speech: Speech) -> Result<Upstream, Reason> {
-        let opened = Upstream::open(server, speech, &self.tasks.0, Arc::clone(&self.gone)).await;
+        let (gone, is_put_aside) = (Arc::clone(&self.gone), Arc::clone(&self.is_put_aside));
+        let opened = Upstream::open(server, speech, &self.tasks.0, gone, is_put_aside).await;
         opened.map_err(|_| Reason::ServerHandshake)
     }
 }
@@ -126,13 +135,14 @@ impl Gateway {
             mark,
             cut: cut_here,
             is_clean,
+            is_put_aside: Arc::default(),
             tasks,
             gone,
             is_single,
             explicit,
             in_clear,
         };
-        let server = connected.map(|server| parties.counted(server));
+        let server = connected.map(|server| parties.counted(server, &parties.is_put_aside));
         let (end, reason) = tokio::select! {
             biased;
             reason = cut.wait() => (End::Cut, Some(reason)),
@@ -158,10 +168,7 @@ impl Gateway {
         if !self.is_led_to(permit) {
             return Err(Reason::NotReferred);
         }
-        self.server(permit, server, guard).await.map_err(|failed| match failed {
-            Failed::Unreachable | Failed::Silent => Reason::ServerUnreachable,
-            Failed::Refused(reason) => reason,
-        })
+        self.server(permit, server, guard).await.map_err(unreached)
     }
 
     /// Takes requests until there are no more.
@@ -268,7 +275,7 @@ impl Gateway {
         let how = Serving {
             head_within: self.limits.header_timeout,
             rest_after: self.limits.rest_after,
-            http2_idle: self.limits.http2_idle,
+            http2_idle: if parties.is_tls() { self.limits.http2_idle } else { self.limits.http2_rest_after },
             cut: &parties.cut,
             is_clean: &parties.is_clean,
         };
@@ -288,37 +295,63 @@ impl Gateway {
 }
 
 impl Gateway {
-    /// Opens further connections to the server where the one before takes no more requests, for as long as the client's lasts: it does
-    /// not return.
+    /// Ends a connection to the server that nobody uses, and opens further ones where there is a request again or the one before takes
+    /// no more, for as long as the client's lasts: it does not return.
     async fn reopens(&self, exchange: Arc<Exchange>, parties: &Parties<'_>) -> Outcome {
         let Ok(Upstream::Http2(sessions)) = &exchange.upstream else { return std::future::pending().await };
         loop {
-            sessions.wanted().await;
+            tokio::select! {
+                () = sessions.wanted() => {}
+                () = unused(self.limits.http2_rest_after, &exchange.ledger), if parties.is_tls() => {
+                    sessions.put_aside();
+                    sessions.wanted().await;
+                }
+            }
             // Boxed: its room is not kept for as long as the connection lives.
-            sessions.came(Box::pin(self.reopened(parties)).await);
+            let next = Box::pin(self.reopened(parties)).await;
+            if next.is_err() {
+                // There is no way for what its client asks next.
+                parties.gone.notify_one();
+            }
+            sessions.came(next);
         }
     }
 
     /// Connects as the first time: the same way, to a server that proves the same name, within the same limits.
-    async fn reopened(&self, parties: &Parties<'_>) -> Option<Session> {
+    async fn reopened(&self, parties: &Parties<'_>) -> Result<Session, Reason> {
         let Parties { permit, tasks, gone, .. } = parties;
         if !self.is_led_to(permit) {
-            return None;
+            return Err(Reason::NotReferred);
         }
         let longest = self.limits.connect_timeout;
-        let (way, _) = self.dial(permit, (longest, parties.mark), parties.from.0).await.ok()?;
-        let (server, gone) = (parties.counted(way), Arc::clone(gone));
-        let Claim::Tls(hello) = &permit.opening().claim else {
-            return Session::open(server, &tasks.0, gone).await.ok();
+        let dialled = self.dial(permit, (longest, parties.mark), parties.from.0).await;
+        let (way, _) = dialled.map_err(unreached)?;
+        let (is_put_aside, gone) = (Arc::default(), Arc::clone(gone));
+        let server = parties.counted(way, &is_put_aside);
+        let opened = match &permit.opening().claim {
+            Claim::Tls(hello) => {
+                let inspector = self.judge.inspector(permit.opening().pod).ok_or(Reason::NoAuthority)?;
+                let connecting = inspector.connect(server, parties.name, &hello.alpn);
+                let (server, speech) = within(longest, connecting, Reason::ServerHandshake).await?;
+                match speech {
+                    Speech::Http2 => Session::open(server, &tasks.0, gone, is_put_aside).await,
+                    // Requests are written for HTTP/2 already.
+                    Speech::Unsaid | Speech::Http1 => return Err(Reason::ServerHandshake),
+                }
+            }
+            Claim::Http { .. } | Claim::Opaque | Claim::Unreadable(_) => {
+                Session::open(server, &tasks.0, gone, is_put_aside).await
+            }
         };
-        let inspector = self.judge.inspector(permit.opening().pod)?;
-        let connecting = inspector.connect(server, parties.name, &hello.alpn);
-        let (server, speech) = within(longest, connecting, Reason::ServerHandshake).await.ok()?;
-        match speech {
-            Speech::Http2 => Session::open(server, &tasks.0, gone).await.ok(),
-            // Requests are written for HTTP/2 already.
-            Speech::Unsaid | Speech::Http1 => None,
-        }
+        opened.map_err(|_| Reason::ServerHandshake)
+    }
+}
+
+/// Why there is no connection to a server.
+fn unreached(failed: Failed) -> Reason {
+    match failed {
+        Failed::Unreachable | Failed::Silent => Reason::ServerUnreachable,
+        Failed::Refused(reason) => reason,
     }
 }
 

@@ -21,7 +21,7 @@ use super::tally::Tally;
 use super::tasks::Tasks;
 use super::trimming::Trimming;
 use super::tunnel::Tunnel;
-use super::upstream::Upstream;
+use super::upstream::{Silent, Upstream};
 use super::watching;
 use crate::call::{Asked, CallGuard, Caller, Ledger};
 use crate::counters::Counters;
@@ -435,16 +435,19 @@ impl Exchange {
         };
         let method = request.method().clone();
         owed.drawn.sent();
-        let Ok(mut answer) = upstream.send(request, client.is_some(), &self.hold).await else {
-            owed.drawn.unanswered();
-            return self.unanswered(guard);
+        let mut answer = match upstream.send(request, client.is_some(), &self.hold).await {
+            Ok(answer) => answer,
+            Err(silent) => {
+                owed.drawn.unanswered();
+                return self.unanswered(silent, guard);
+            }
         };
         if let Some(echoing) = &owed.echoing {
             echoing.hide_in(answer.headers_mut());
         }
         self.is_answered.store(true, Ordering::Relaxed);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let Some(client) = client else { return self.unanswered(guard) };
+            let Some(client) = client else { return self.unanswered(Silent::Broken, guard) };
             let (tunnel, response) = Tunnel::agreed(client, answer, guard);
             *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
             return Ok(response);
@@ -484,10 +487,14 @@ impl Exchange {
         Ok(Response::from_parts(head, body))
     }
 
-    /// The server broke off, or was made to. A client whose connection was used before takes its end for what it is,
+    /// The server is not there, broke off, or was made to. A client whose connection was used before takes its end for what it is,
     /// and may try again.
-    fn unanswered(&self, mut guard: CallGuard) -> Result<Response<Answer>, Broken> {
-        if let Some(reason) = guard.course.aborted() {
+    fn unanswered(&self, silent: Silent, mut guard: CallGuard) -> Result<Response<Answer>, Broken> {
+        let unreached = match silent {
+            Silent::Unreached(reason) => Some(reason),
+            Silent::Broken => None,
+        };
+        if let Some(reason) = guard.course.aborted().or(unreached) {
             guard.refused(reason);
             return Ok(refusal::refuse(guard));
         }

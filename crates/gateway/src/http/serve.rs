@@ -183,7 +183,7 @@ async fn one_by_one(
 }
 
 /// Returns when no request was under way for as long.
-async fn unused(after: Duration, ledger: &Ledger) {
+pub(super) async fn unused(after: Duration, ledger: &Ledger) {
     loop {
         let (was_open, before) = (ledger.is_open(), ledger.begun());
         tokio::time::sleep(after).await;

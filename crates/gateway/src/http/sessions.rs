@@ -1,14 +1,17 @@
 //! Connections of HTTP/2 to one server, one after the other, for all requests of one of a client's.
 //!
-//! Guarantees: a request of which it is proved that the server did nothing with it goes over the next connection, once; whoever waits
-//! for one is told that it is there or that there will be none; there are few. Does not: open connections by itself.
+//! What a connection of HTTP/2 holds cannot be put aside, and is most of what a client's takes: one that nobody uses is ended in good
+//! order, and the next request has another opened. Guarantees: a request of which it is proved that the server did nothing with it goes
+//! over the next connection, once; whoever waits for one is told that it is there or why there will be none; few follow on such that
+//! took no more requests. Does not: open connections by itself, or find out that nobody uses one.
 
-use super::body::Broken;
 use super::hold::{Held, Share};
 use super::line::{Kept, MAX_HEAD};
 use super::serve::MAX_WAITING;
 use super::socket::Stream;
 use super::tasks::Tasks;
+use super::upstream::Silent;
+use crate::reason::Reason;
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -16,10 +19,12 @@ use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use resend::{MAX_KEPT, Original, Sending, Unanswered, Watched, Written};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// Most connections to the server for one of a client's: once the first is over, the client is asked to come anew.
+/// Most connections to the server for one of a client's, but for those after which nobody needed one for a while: once the first is
+/// over, the client is asked to come anew.
 const MOST: u32 = 4;
 
 /// One connection.
@@ -27,14 +32,16 @@ const MOST: u32 = 4;
 pub(crate) struct Session {
     sender: http2::SendRequest<Sending<Kept>>,
     written: Written,
+    is_put_aside: Arc<AtomicBool>,
 }
 
 impl Session {
-    /// Begins to speak HTTP/2. `gone` is told when the connection ended.
+    /// Begins to speak HTTP/2. `gone` is told when the connection ended, unless `is_put_aside` was set by then.
     pub(crate) async fn open(
         io: impl Stream + 'static,
         tasks: &Tasks,
         gone: Arc<Notify>,
+        is_put_aside: Arc<AtomicBool>,
     ) -> hyper::Result<Self> {
         let mut builder = http2::Builder::new(tasks.clone());
         builder
@@ -42,12 +49,15 @@ impl Session {
             .max_send_buf_size(MAX_WAITING);
         let written = Written::default();
         let (sender, connection) = builder.handshake(TokioIo::new(Watched::new(io, &written))).await?;
+        let was_put_aside = Arc::clone(&is_put_aside);
         tasks.spawn(async move {
             // Whoever waits for an answer is told.
             let _broken = connection.await;
-            gone.notify_one();
+            if !was_put_aside.load(Ordering::Relaxed) {
+                gone.notify_one();
+            }
         });
-        Ok(Self { sender, written })
+        Ok(Self { sender, written, is_put_aside })
     }
 
     async fn send(&self, head: Parts, body: &Original<Kept>) -> Result<Response<Incoming>, Unanswered> {
@@ -67,16 +77,24 @@ pub(crate) struct Sessions {
 
 #[derive(Debug)]
 struct Now {
-    session: Arc<Session>,
+    /// `None`: it was put aside.
+    session: Option<Arc<Session>>,
     /// Which it is, from 1.
     number: u32,
+    /// How many followed on one that took no more requests.
+    replaced: u32,
     is_wanted: bool,
-    is_last: bool,
+    /// Why there will be no other.
+    no_more: Option<Reason>,
 }
+
+/// One of them, and which it is.
+type Numbered = (Arc<Session>, u32);
 
 impl Sessions {
     pub(crate) fn new(first: Session) -> Self {
-        let now = Now { session: Arc::new(first), number: 1, is_wanted: false, is_last: false };
+        let session = Some(Arc::new(first));
+        let now = Now { session, number: 1, replaced: 0, is_wanted: false, no_more: None };
         Self { now: Mutex::new(now), wanted: Notify::new(), came: Notify::new() }
     }
 
@@ -89,40 +107,46 @@ impl Sessions {
         &self,
         request: Request<Kept>,
         hold: &Share,
-    ) -> Result<Response<Incoming>, Broken> {
+    ) -> Result<Response<Incoming>, Silent> {
         let (head, body) = request.into_parts();
         let mut held = Held::none(hold);
         let body = Original::new(body, move |bytes| bytes <= MAX_KEPT && held.at_least(bytes).is_ok());
         let number = {
-            let (session, number) = self.current();
+            let (session, number) = self.current().await.map_err(Silent::Unreached)?;
             match session.send(head.clone(), &body).await {
                 Ok(answer) => return Ok(answer),
-                Err(Unanswered::Broken) => return Err(Broken),
+                Err(Unanswered::Broken) => return Err(Silent::Broken),
                 Err(Unanswered::Unprocessed) => number,
             }
         };
-        let next = self.after(number).await.ok_or(Broken)?;
-        next.send(head, &body).await.map_err(|_| Broken)
+        let (next, _) = self.after(number).await.map_err(|_| Silent::Broken)?;
+        next.send(head, &body).await.map_err(|_| Silent::Broken)
     }
 
-    fn current(&self) -> (Arc<Session>, u32) {
-        let now = self.now();
-        (Arc::clone(&now.session), now.number)
+    async fn current(&self) -> Result<Numbered, Reason> {
+        let number = {
+            let now = self.now();
+            match &now.session {
+                Some(session) => return Ok((Arc::clone(session), now.number)),
+                None => now.number,
+            }
+        };
+        self.after(number).await
     }
 
-    /// One that is newer than this, once it is there; `None`: there will be none.
-    async fn after(&self, number: u32) -> Option<Arc<Session>> {
+    /// One that is newer than this, once it is there; or why there will be none.
+    async fn after(&self, number: u32) -> Result<Numbered, Reason> {
         loop {
             let mut came = pin!(self.came.notified());
             // What comes after the look is heard.
             came.as_mut().enable();
             {
                 let mut now = self.now();
-                if now.number > number {
-                    return Some(Arc::clone(&now.session));
+                if let Some(session) = now.session.as_ref().filter(|_| now.number > number) {
+                    return Ok((Arc::clone(session), now.number));
                 }
-                if now.is_last {
-                    return None;
+                if let Some(reason) = now.no_more {
+                    return Err(reason);
                 }
                 now.is_wanted = true;
             }
@@ -138,19 +162,32 @@ impl Sessions {
         }
     }
 
-    /// Another is there; or there is none, and will be none.
-    pub(crate) fn came(&self, next: Option<Session>) {
+    /// Another is there; or why there is none, and will be none.
+    pub(crate) fn came(&self, next: Result<Session, Reason>) {
         let mut now = self.now();
         now.is_wanted = false;
         match next {
-            Some(next) => {
-                now.session = Arc::new(next);
+            Ok(next) => {
+                let before = now.session.replace(Arc::new(next));
                 now.number += 1;
-                now.is_last = now.number >= MOST;
+                now.replaced += u32::from(before.is_some());
+                now.no_more = (now.replaced + 1 >= MOST).then_some(Reason::ServerUnreachable);
             }
-            None => now.is_last = true,
+            Err(reason) => now.no_more = Some(reason),
         }
         drop(now);
         self.came.notify_waiters();
+    }
+
+    /// Nobody needs one for now. The one that is there ends in good order, with what is under way over it.
+    pub(crate) fn put_aside(&self) {
+        let mut now = self.now();
+        // Where another is awaited, or there will be none, somebody sees to that.
+        if now.is_wanted || now.no_more.is_some() {
+            return;
+        }
+        if let Some(session) = now.session.take() {
+            session.is_put_aside.store(true, Ordering::Relaxed);
+        }
     }
 }

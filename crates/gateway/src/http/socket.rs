@@ -53,17 +53,19 @@ pub(crate) struct Socket<L: Line> {
     /// How many of the first bytes were given out.
     given: usize,
     is_clean: Arc<AtomicBool>,
+    /// Set where nobody needs it any more, before the others come to their end.
+    pub(crate) is_put_aside: Arc<AtomicBool>,
 }
 
 impl<L: Line> Socket<L> {
     pub(crate) fn new(stream: L, first: Vec<u8>, is_clean: &Arc<AtomicBool>) -> Self {
-        Self { stream, first, given: 0, is_clean: Arc::clone(is_clean) }
+        Self { stream, first, given: 0, is_clean: Arc::clone(is_clean), is_put_aside: Arc::default() }
     }
 }
 
 impl<L: Line> Drop for Socket<L> {
     fn drop(&mut self) {
-        if self.is_clean.load(Ordering::Relaxed) {
+        if self.is_clean.load(Ordering::Relaxed) || self.is_put_aside.load(Ordering::Relaxed) {
             self.stream.finish();
         } else {
             self.stream.reset();

@@ -1,16 +1,27 @@
 //! The way to the server: one connection for each of a client's, in the same protocol; of HTTP/2 another where it takes no more requests.
 
-use super::body::{Broken, Outgoing};
+use super::body::Outgoing;
 use super::hold::Share;
 use super::line::Line;
 use super::sessions::{Session, Sessions};
 use super::socket::Stream;
 use super::tasks::Tasks;
+use crate::reason::Reason;
 use crate::tls::Speech;
 use http::{Request, Response, header};
 use hyper::body::Incoming;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::Notify;
+
+/// Why a request has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Silent {
+    /// There is no connection to its server, for this reason: nothing of it went.
+    Unreached(Reason),
+    /// The connection broke off, or the answer is none.
+    Broken,
+}
 
 /// A connection to a server over which requests go.
 #[derive(Debug)]
@@ -22,17 +33,18 @@ pub(crate) enum Upstream {
 }
 
 impl Upstream {
-    /// Begins to speak HTTP. `gone` is told when the connection ended.
+    /// Begins to speak HTTP. `gone` is told when the connection ended, unless it was put aside.
     pub(crate) async fn open(
         io: impl Stream + 'static,
         speech: Speech,
         tasks: &Tasks,
         gone: Arc<Notify>,
+        is_put_aside: Arc<AtomicBool>,
     ) -> hyper::Result<Self> {
         match speech {
             Speech::Unsaid | Speech::Http1 => Ok(Self::Http1(Line::open(io, tasks, gone))),
             Speech::Http2 => {
-                let session = Session::open(io, tasks, gone).await?;
+                let session = Session::open(io, tasks, gone, is_put_aside).await?;
                 Ok(Self::Http2(Box::new(Sessions::new(session))))
             }
         }
@@ -45,17 +57,17 @@ impl Upstream {
         request: Request<Outgoing>,
         upgrades: bool,
         hold: &Share,
-    ) -> Result<Response<Incoming>, Broken> {
+    ) -> Result<Response<Incoming>, Silent> {
         let request = request.map(Box::new);
         let answer = match self {
-            Self::Http1(line) => line.send(request, upgrades).await?,
+            Self::Http1(line) => line.send(request, upgrades).await.map_err(|_| Silent::Broken)?,
             Self::Http2(sessions) => sessions.send(request, hold).await?,
         };
         // Two lengths, of which a client might believe the other: an error of the server, or an attack (RFC 9112, 6.3).
         let fields = answer.headers();
         let is_twofold =
             fields.contains_key(header::TRANSFER_ENCODING) && fields.contains_key(header::CONTENT_LENGTH);
-        if is_twofold { Err(Broken) } else { Ok(answer) }
+        if is_twofold { Err(Silent::Broken) } else { Ok(answer) }
     }
 
     /// No request is expected soon.

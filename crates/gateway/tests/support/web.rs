@@ -16,6 +16,7 @@ use std::convert::Infallible;
 use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
@@ -98,6 +99,15 @@ pub struct World {
     pub go_on: Arc<Notify>,
     /// Told when the head of a request is at the server.
     pub began: Arc<Notify>,
+    pub count: Arc<Count>,
+}
+
+/// Connections at the server.
+#[derive(Default)]
+pub struct Count {
+    pub came: AtomicUsize,
+    /// That ended as HTTP has it.
+    pub ended: AtomicUsize,
 }
 
 impl World {
@@ -128,8 +138,9 @@ impl World {
         let (go_on, began) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let config = (!matches!(way, Way::Clear | Way::Clear2)).then(|| Arc::new(config));
         let told = [&go_on, &began].map(Arc::clone);
-        serve(proxy.server.try_clone().unwrap(), (way, config), sender, told);
-        Self { proxy, seen, inspection, way, go_on, began }
+        let count = Arc::<Count>::default();
+        serve(proxy.server.try_clone().unwrap(), (way, config), sender, told, Arc::clone(&count));
+        Self { proxy, seen, inspection, way, go_on, began, count }
     }
 
     pub fn allow(&self, requests: Requests) {
@@ -307,6 +318,7 @@ fn serve(
     (way, tls): (Way, Option<Arc<ServerConfig>>),
     seen: Sender<Seen>,
     told: [Arc<Notify>; 2],
+    count: Arc<Count>,
 ) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -315,7 +327,8 @@ fn serve(
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             loop {
                 let Ok((stream, _)) = listener.accept().await else { return };
-                let (tls, seen, told) = (tls.clone(), seen.clone(), told.clone());
+                let (tls, seen, told, count) = (tls.clone(), seen.clone(), told.clone(), Arc::clone(&count));
+                count.came.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
                     let service = service_fn(move |request| answer(request, seen.clone(), told.clone()));
                     let Some(config) = tls else {
@@ -334,7 +347,9 @@ fn serve(
                     let io = TokioIo::new(stream);
                     if is_http2 {
                         let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                        let _over = http.serve_connection(io, service).await;
+                        if http.serve_connection(io, service).await.is_ok() {
+                            count.ended.fetch_add(1, Ordering::SeqCst);
+                        }
                     } else {
                         let http = hyper::server::conn::http1::Builder::new();
                         let _over = http.serve_connection(io, service).with_upgrades().await;
