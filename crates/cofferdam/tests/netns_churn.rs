@@ -150,7 +150,10 @@ fn client(number: usize, end: Instant) -> Did {
             }
         } else {
             match resolve("hub.example.com") {
-                None => did.failed.push("no answer of DNS for ten seconds".to_owned()),
+                None => {
+                    let left = end.saturating_duration_since(Instant::now());
+                    did.failed.push(format!("no answer of DNS for ten seconds, {left:?} before the end"));
+                }
                 Some(addresses) => match request(&addresses, "hub.example.com") {
                     Ok(()) => did.answered += 1,
                     Err(why) => did.failed.push(why),
@@ -255,6 +258,20 @@ fn netns_a_rotating_name_under_deaths_fails_nobody_and_lets_no_stranger_through(
     assert!(failed.is_empty(), "{told}: {:?}", failed.iter().take(10).collect::<Vec<_>>());
     assert!(sum(|did| did.answered) > 1000 && sum(|did| did.denied) > 10, "{told}");
     assert_eq!(status["resolver"]["verdict_disagreements"], 0, "{status:#}");
+}
+
+#[test]
+fn netns_a_proxy_that_dies_again_and_again_answers_within_the_patience_of_clients() {
+    let machine = Machine::new("k");
+    machine.write("policy.yaml", POLICY);
+    let mut seed = 1;
+    let _resolver = Resolver::start_with(&machine, move |query| rotating(query, &mut seed));
+    let _up = Up::start_with(&machine, &["--dns-resolver", "10.9.2.2"]);
+    for deaths in 0..12 {
+        let found = machine.at("a", || resolve("hub.example.com"));
+        assert!(found.is_some(), "after {deaths} deaths");
+        machine.running("dns-proxy").iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap());
+    }
 }
 
 const MANY: u32 = 10_000;

@@ -18,9 +18,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Until a proxy that ended is started again: first, and at most.
+/// Until a proxy that ended is started again: first, and at most. No longer than clients wait for an answer of DNS: each start costs
+/// little, and without it pods have no names.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long somebody waits for what the keeper does.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A proxy that ran so long was well.
 const WELL: Duration = Duration::from_secs(60);
 /// A proxy that was told to end has ended by then.
@@ -259,7 +262,7 @@ impl<K: Kind> Keeper<K> {
     pub(crate) fn lead(&self, listener: Arc<dyn Listener>) {
         // It fails if the thread is gone; then its standing says so.
         let _ = self.orders.send(Order::Lead(listener));
-        self.wait(LONGEST_PAUSE, |standing| !standing.listening.is_empty() || standing.problem.is_some());
+        self.wait(PATIENCE, |standing| !standing.listening.is_empty() || standing.problem.is_some());
     }
 
     /// Has the proxy go by a state.
@@ -292,7 +295,7 @@ impl<K: Kind> Keeper<K> {
 
     /// Waits until the proxy goes by this, or has a problem.
     pub(crate) fn wait_for(&self, number: u64) {
-        self.wait(LONGEST_PAUSE, |standing| standing.in_force >= Some(number) || standing.problem.is_some());
+        self.wait(PATIENCE, |standing| standing.in_force >= Some(number) || standing.problem.is_some());
     }
 
     /// Whether the proxy that runs takes what it is told. Of one that does not run nothing is asked: the next is told
@@ -403,11 +406,8 @@ impl<K: Kind> Keeping<K> {
                     }
                 }
             }
-            let patience = if running.is_some() {
-                LONGEST_PAUSE
-            } else {
-                next.saturating_duration_since(Instant::now())
-            };
+            let patience =
+                if running.is_some() { PATIENCE } else { next.saturating_duration_since(Instant::now()) };
             match orders.recv_timeout(patience) {
                 Ok(Order::Ended { run, why }) if running.as_ref().is_some_and(|it| it.run == run) => {
                     let Some(ended) = running.take() else { continue };
