@@ -21,6 +21,7 @@ cni: {enabled: true, binDir: /home/kubernetes/bin}
 catalog: {providers: [{name: hub, title: ours, hosts: [{host: hub.example, for: storage}]}]}
 webhook: {failurePolicy: Fail, timeoutSeconds: 9}
 trust: {namespaces: labelled}
+delegation: {enabled: true}
 agent: {guard: [veth, cali], keepConnections: true, ports: {health: 19441}, dns: {privateZones: [k8s.corp.example]}}
 egressGateway:
   enabled: true
@@ -170,6 +171,24 @@ spec:
       openAPIV3Schema:
         type: object
         properties: {spec: {type: object, properties: {controllerName: {type: string}}}}
+";
+
+/// ClusterNetworkPolicy, with what is asked of it here.
+const CLUSTER_POLICIES: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: clusternetworkpolicies.policy.networking.k8s.io
+  annotations: {api-approved.kubernetes.io: 'unapproved, for tests'}
+spec:
+  group: policy.networking.k8s.io
+  scope: Cluster
+  names: {kind: ClusterNetworkPolicy, listKind: ClusterNetworkPolicyList, plural: clusternetworkpolicies, singular: clusternetworkpolicy}
+  versions:
+  - name: v1alpha2
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 ";
 
 fn definition_of([group, kind, plural, fields]: [&str; 4]) -> String {
@@ -537,6 +556,152 @@ fn chart_lets_the_controller_read_the_authorities_of_the_namespaces_that_are_nam
         assert!(!may(&format!("{what} -n team")), "{what}");
     }
     assert!(!may("get secrets/cofferdam-inspection -n other"));
+}
+
+/// Roles as `docs/how-to/give-tenants-their-rights.md` has them.
+const RIGHTS: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: policies}
+rules:
+- {apiGroups: [policy.networking.k8s.io], resources: [clusternetworkpolicies], verbs: [get, create, update, patch, delete]}
+- {apiGroups: [cofferdam.dev], resources: [clusteregresspolicies, egresspolicies], verbs: [get, create, update, patch, delete]}
+- {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [get, create, update, patch, delete]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: baseline}
+rules: [{apiGroups: [cofferdam.dev], resources: [tiers], resourceNames: [baseline], verbs: [use]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: overrides}
+rules: [{apiGroups: [cofferdam.dev], resources: [fleets], verbs: [override]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: one-key, namespace: team}
+rules: [{apiGroups: [''], resources: [secrets], resourceNames: [models], verbs: [use]}]
+";
+
+#[test]
+fn chart_has_the_api_server_ask_who_may_write_a_tier_name_a_key_or_change_a_fleets_policy() {
+    let (Some(helm), Some(cluster)) = (helm(), Cluster::start_or_skip()) else { return };
+    for namespace in ["cofferdam-system", "team"] {
+        must(&cluster, &format!("create namespace {namespace}"), "");
+    }
+    let set =
+        "delegation.enabled=true,fleet.enabled=true,fleet.cluster=west,fleet.hubSecret=hub,fleet.keys=k";
+    let arguments = ["template", "cofferdam", "chart", "--namespace", "cofferdam-system", "--include-crds"];
+    let rendered = run(&helm, &[&arguments[..], &["--set", set]].concat());
+    assert!(rendered.status.success(), "{}", text(&rendered));
+    must(&cluster, "apply --server-side -f -", &String::from_utf8(rendered.stdout).unwrap());
+    must(&cluster, "apply -f -", CLUSTER_POLICIES);
+    must(&cluster, "wait --for=condition=Established crd --all --timeout=60s", "");
+    must(&cluster, "apply -f -", RIGHTS);
+    for (role, user) in [("policies", "ann"), ("policies", "bob"), ("baseline", "ann"), ("overrides", "bob")]
+    {
+        must(
+            &cluster,
+            &format!("create clusterrolebinding {role}-{user} --clusterrole={role} --user={user}"),
+            "",
+        );
+    }
+    must(&cluster, "create rolebinding one-key -n team --role=one-key --user=bob", "");
+    let refused = |user: &str, what: &str, object: &str| {
+        let output = kubectl(&cluster, &format!("{what} --as {user}"), object);
+        if output.status.success() { String::new() } else { text(&output) }
+    };
+    let tiers = |kind: &str, tier: &str| {
+        let (group, spec) = match kind {
+            "ClusterNetworkPolicy" => ("policy.networking.k8s.io/v1alpha2", "subject: {namespaces: {}}"),
+            _ => ("cofferdam.dev/v1alpha1", "subject: {namespaces: {}}, egress: []"),
+        };
+        format!(
+            "{{apiVersion: {group}, kind: {kind}, metadata: {{name: p}}, spec: {{tier: {tier}, priority: 1, {spec}}}}}"
+        )
+    };
+    // What is asked is known to the API server a moment after it was written.
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while refused("ann", "create --dry-run=server -f -", &tiers("ClusterNetworkPolicy", "Admin")).is_empty() {
+        assert!(std::time::Instant::now() < end, "nobody asks who may write a tier");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    for kind in ["ClusterNetworkPolicy", "ClusterEgressPolicy"] {
+        let found = refused("ann", "create -f -", &tiers(kind, "Admin"));
+        assert!(
+            found.contains("ann may not write policy of tier admin: a role must allow the verb use on"),
+            "{found}"
+        );
+        assert_eq!(refused("ann", "create -f -", &tiers(kind, "Baseline")), "");
+        let found = refused("ann", "replace -f -", &tiers(kind, "Admin"));
+        assert!(found.contains("of tier admin and baseline"), "{found}");
+        must(&cluster, "replace -f -", &tiers(kind, "Admin"));
+        let found = refused("ann", "replace -f -", &tiers(kind, "Baseline"));
+        assert!(found.contains("of tier baseline and admin"), "what it was counts, too: {found}");
+        let found = refused("ann", &format!("delete {kind} p"), "");
+        assert!(found.contains("of tier admin: "), "{found}");
+        must(&cluster, "replace -f -", &tiers(kind, "Baseline"));
+        assert_eq!(refused("ann", &format!("delete {kind} p"), ""), "");
+        let found = refused("bob", "create -f -", &tiers(kind, "Baseline"));
+        assert!(found.contains("bob may not write policy of tier baseline"), "{found}");
+    }
+    let own = |secrets: &[&str]| {
+        let one = |name: &&str| {
+            format!(
+                "{{action: Allow, to: [{{provider: openai}}], credentials: [{{inject: {{secretRef: {{name: {name}, key: k}}}}}}]}}"
+            )
+        };
+        let rules: Vec<String> = secrets.iter().map(one).collect();
+        let spec = format!("subject: {{podSelector: {{}}}}, egress: [{}]", rules.join(", "));
+        format!(
+            "{{apiVersion: cofferdam.dev/v1alpha1, kind: EgressPolicy, metadata: {{name: p, namespace: team}}, spec: {{{spec}}}}}"
+        )
+    };
+    let found = refused("ann", "apply -f -", &own(&["models"]));
+    assert!(found.contains("ann may not have requests leave with the key in Secret team/models"), "{found}");
+    assert_eq!(refused("ann", "apply -f -", &own(&[])), "");
+    assert_eq!(refused("bob", "apply -f -", &own(&["models", "models"])), "");
+    for others in [&["other"][..], &["models", "other"]] {
+        assert!(
+            refused("bob", "apply -f -", &own(others)).contains("may not have requests leave"),
+            "{others:?}"
+        );
+    }
+    must(&cluster, "apply -f -", &own(&["models", "other"]));
+    let of_fleet = |label: &str, port: u16| {
+        let metadata = format!("{{name: f, namespace: team, labels: {{{label}}}}}");
+        let spec = format!("{{podSelector: {{}}, ingress: [{{ports: [{{port: {port}}}]}}]}}");
+        format!(
+            "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {metadata}, spec: {spec}}}"
+        )
+    };
+    let label = "cofferdam.dev/of-fleet: 'true'";
+    must(&cluster, "create -f -", &of_fleet(label, 1));
+    for (what, object) in [
+        ("replace -f -", of_fleet(label, 2)),
+        ("replace -f -", of_fleet("", 1)),
+        ("delete networkpolicy f -n team", String::new()),
+    ] {
+        let found = refused("ann", what, &object);
+        assert!(
+            found.contains("this policy is the fleet's: change it in the next release. ann may"),
+            "{what}: {found}"
+        );
+    }
+    assert_eq!(refused("bob", "replace -f -", &of_fleet(label, 2)), "");
+    // Whoever brings releases may, and so may what cleans up behind a namespace.
+    let controller = "system:serviceaccount:cofferdam-system:cofferdam-controller";
+    assert_eq!(refused(controller, "replace -f -", &of_fleet(label, 3)), "");
+    assert_eq!(refused(controller, "replace -f -", &own(&["models", "other", "third"])), "");
+    for kind in ["ClusterNetworkPolicy", "ClusterEgressPolicy"] {
+        assert_eq!(refused(controller, "create -f -", &tiers(kind, "Admin")), "");
+    }
+    must(
+        &cluster,
+        "delete networkpolicy f -n team --as system:serviceaccount:kube-system:namespace-controller",
+        "",
+    );
 }
 
 #[test]
