@@ -168,6 +168,11 @@ fn flow(text: &str) -> String {
     flowing
 }
 
+/// Whether these words, the first of which is the program's name, are a command.
+pub(crate) fn understood<'w>(words: impl Iterator<Item = &'w str>) -> Result<(), clap::Error> {
+    Cli::try_parse_from(words).map(drop)
+}
+
 /// What is written without an option where manifests have one is told so.
 fn with_the_option(mut error: clap::Error) -> clap::Error {
     let given = match (error.kind(), error.get(ContextKind::InvalidArg), error.get(ContextKind::Usage)) {
@@ -319,8 +324,10 @@ mod tests {
                 }
                 seen += 1;
                 let values: Vec<_> = argument.get_value_names().unwrap_or_default().iter().collect();
-                let is_file =
-                    values.iter().all(|value| ["FILE", "DIR", "PATH", "NAMESPACE"].contains(&value.as_str()));
+                let is_file = values.iter().all(|value| {
+                    let value = value.rsplit('=').next().unwrap_or_default();
+                    ["FILE", "DIR", "PATH", "NAMESPACE"].contains(&value)
+                });
                 assert!(is_file, "{} --{name} takes {values:?}", command.get_name());
             }
             waiting.extend(command.get_subcommands().cloned());

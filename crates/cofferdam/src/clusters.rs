@@ -1,10 +1,11 @@
-//! `cofferdam clusters`: which there are ([`list`]), and what differs between two.
+//! `cofferdam clusters`: which there are ([`list`]), what several answer ([`ask`]), and what differs between two.
 //!
 //! Enters: for each side its policies, and what they are about. Leaves: objects that differ, field by field, and connections that
 //! only one side allows, with the rule that denies them on the other. Guarantees: what cannot be read is named and makes the
 //! answer an error, not a difference; names from manifests cannot steer a terminal; at most [`MOST_LINES`] of either are
 //! listed, and those beyond counted. Does not: know names that DNS resolves, or judge requests; objects that differ tell of those.
 
+mod ask;
 mod list;
 
 use crate::folder;
@@ -33,12 +34,15 @@ const MOST_VALUE: usize = 120;
   kubectl --context dev get networkpolicy,clusternetworkpolicy,egresspolicy,pod,namespace,node -A -o yaml > dev.yaml
   kubectl --context prod get networkpolicy,clusternetworkpolicy,egresspolicy,pod,namespace,node -A -o yaml > prod.yaml
   cofferdam clusters diff dev.yaml prod.yaml
+  cofferdam clusters ask --at west=https://west.example:8443 --token west=west.token --at east=https://east.example:8443 --token east=east.token -- edges --new --since 24h
 
 Exit code of diff: 0 both judge alike and have the same policies, 1 they differ, 2 it could not be done.")]
 pub(crate) enum ClustersCommand {
     /// Every cluster at the hub: what it is to have and has, when it spoke last, what is wrong. Exit code 1: one is silent, has a problem
     /// or drift, or does not have what is wanted
     List(list::ListArgs),
+    /// What several clusters answer to one question, asked of their HTTP APIs at once. Exit code 1: not all answered
+    Ask(ask::AskArgs),
     /// What two clusters say differently: object by object, and verdict by verdict
     Diff {
         /// Manifest or folder of manifests of the first
@@ -55,6 +59,7 @@ pub(crate) enum ClustersCommand {
 pub(crate) fn run(command: &ClustersCommand, out: &mut impl Write) -> Result<bool> {
     let (first, second, json) = match command {
         ClustersCommand::List(args) => return list::run(args, out),
+        ClustersCommand::Ask(args) => return ask::run(args, out),
         ClustersCommand::Diff { first, second, json } => (first, second, json),
     };
     let [first, second] =

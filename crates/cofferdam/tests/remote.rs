@@ -184,6 +184,69 @@ impl World {
     }
 }
 
+#[test]
+fn several_clusters_are_asked_at_once_and_who_does_not_answer_is_named() {
+    let world = World::new();
+    // Takes connections, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ask = |clusters: &[(&str, &str, &str)], form: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cofferdam"));
+        command.current_dir(world.folder.path()).args(["clusters", "ask", "--wait", "5", "-o", form]);
+        for (name, address, token) in clusters {
+            command.args([
+                "--at",
+                &format!("{name}=http://{address}"),
+                "--token",
+                &format!("{name}={token}"),
+            ]);
+        }
+        let output = command.args(["--", "edges", "--limit", "3"]).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (here, silent) = (world.address.to_string(), silent.local_addr().unwrap().to_string());
+    let own = world.json("edges --limit 3");
+    assert!(!own.is_empty());
+    let of = |cluster: &str| {
+        let named = |row: &Value| {
+            let mut row = row.clone();
+            row["cluster"] = cluster.into();
+            row
+        };
+        own.iter().map(named).collect::<Vec<_>>()
+    };
+    let (code, lines, _) = ask(&[("west", &here, "good"), ("east", &here, "good")], "jsonl");
+    let rows: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((code, rows), (Some(0), [of("west"), of("east")].concat()));
+    let clusters = [
+        ("west", &*here, "good"),
+        ("wrong", &*here, "wrong"),
+        ("gone", "127.0.0.1:1", "good"),
+        ("mute", &*silent, "good"),
+    ];
+    let (code, array, told) = ask(&clusters, "json");
+    assert_eq!(code, Some(1));
+    assert!(told.contains("PARTIAL: 3 of 4 clusters did not answer"), "{told}");
+    let rows: Vec<Value> = serde_json::from_str(&array).unwrap();
+    let (found, missing) = rows.split_at(own.len());
+    assert_eq!(found, of("west"));
+    let missing: Vec<_> =
+        missing.iter().map(|it| (it["cluster"].as_str().unwrap(), it["error"].as_str())).collect();
+    assert_eq!(missing.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["wrong", "gone", "mute"]);
+    assert!(missing.iter().all(|(_, why)| why.is_some_and(|why| !why.is_empty())), "{missing:?}");
+    let (_, table, _) = ask(&clusters, "table");
+    let head = table.lines().take(1 + world.text("edges --limit 3").lines().count()).collect::<Vec<_>>();
+    assert_eq!(head[0], "== west");
+    assert_eq!(head[1..].join("\n"), world.text("edges --limit 3").trim_end());
+    assert!(table.contains("== mute\nNOT ANSWERED: "), "{table}");
+    let (_, csv, told) = ask(&clusters, "csv");
+    assert!(
+        csv.starts_with("cluster,") && csv.lines().skip(1).all(|line| line.starts_with("west,")),
+        "{csv}"
+    );
+    assert!(told.contains("gone: not answered: "), "{told}");
+}
+
 fn denial(number: u64) -> Entry {
     let detail = json!({
         "kind": "deny", "about": "metadata-service",
