@@ -337,7 +337,8 @@ async fn cluster_killed_again_and_again_between_its_writes_it_comes_to_the_same_
     hub.kill(second);
     let asked = rollouts::Asked { verb: Verb::Abort, stage: None, cluster: None, why: None };
     rollouts::ask(&hub.client, "nine", "administrator", &asked).await.unwrap();
-    assert!(lives(&hub, "nine", Phase::RolledBack).await >= 4);
+    // Orders to all three may be given at once: what is decided, these, and that they are back.
+    assert!(lives(&hub, "nine", Phase::RolledBack).await >= 3);
     assert_eq!(words(&hub.status("nine").await)[7..], [RollsBack, RolledBack]);
     for name in ["dev-1", "dev-2", "prod-1"] {
         assert_eq!(hub.wanted(name).await.enforce.number, 8, "{name}");
