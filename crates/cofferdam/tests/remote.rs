@@ -191,7 +191,7 @@ fn several_clusters_are_asked_at_once_and_who_does_not_answer_is_named() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let ask = |clusters: &[(&str, &str, &str)], form: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cofferdam"));
-        command.current_dir(world.folder.path()).args(["clusters", "ask", "--wait", "5", "-o", form]);
+        command.current_dir(world.folder.path()).args(["clusters", "ask", "--wait", "15", "-o", form]);
         for (name, address, token) in clusters {
             command.args([
                 "--at",
@@ -234,12 +234,12 @@ fn several_clusters_are_asked_at_once_and_who_does_not_answer_is_named() {
         missing.iter().map(|it| (it["cluster"].as_str().unwrap(), it["error"].as_str())).collect();
     assert_eq!(missing.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["wrong", "gone", "mute"]);
     assert!(missing.iter().all(|(_, why)| why.is_some_and(|why| !why.is_empty())), "{missing:?}");
-    let (_, table, _) = ask(&clusters, "table");
+    let (_, table, _) = ask(&clusters[..3], "table");
     let head = table.lines().take(1 + world.text("edges --limit 3").lines().count()).collect::<Vec<_>>();
     assert_eq!(head[0], "== west");
     assert_eq!(head[1..].join("\n"), world.text("edges --limit 3").trim_end());
-    assert!(table.contains("== mute\nNOT ANSWERED: "), "{table}");
-    let (_, csv, told) = ask(&clusters, "csv");
+    assert!(table.contains("== gone\nNOT ANSWERED: "), "{table}");
+    let (_, csv, told) = ask(&clusters[..3], "csv");
     assert!(
         csv.starts_with("cluster,") && csv.lines().skip(1).all(|line| line.starts_with("west,")),
         "{csv}"
