@@ -155,9 +155,10 @@ impl World {
         let mode = if shadow.is_some() { "Shadow" } else { "Enforce" };
         let denial = json!({ "source": "shop/Deployment/web", "destination": "shop/StatefulSet/db", "port": 5432, "count": denials });
         let denials = if denials > 0 { vec![denial] } else { Vec::new() };
+        let errors = json!({ "connections": { "tried": 5000, "failed": 20 } });
         let status = json!({
             "beat": beat, "enforced": self.reference(enforced), "shadow": shadow.map(|it| self.reference(it)),
-            "evidence": { "of": of, "mode": mode, "seconds": 4000, "flows": 5321, "denials": denials },
+            "evidence": { "of": of, "mode": mode, "seconds": 4000, "flows": 5321, "denials": denials, "errors": errors },
             "problems": [], "drift": [], "effective": { "digest": self.reference(enforced)["digest"], "policies": 1 },
             "memory": { "highest": null },
         });

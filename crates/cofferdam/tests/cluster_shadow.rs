@@ -145,9 +145,12 @@ fn cluster_a_release_is_judged_beside_on_real_packets_and_the_hub_hears_what_it_
 }
 
 fn rollout(world: &World, release: &Ref, fallback: &Ref) {
+    rollout_by(world, release, fallback, &json!({ "seconds": 5, "flows": 4 }));
+}
+
+fn rollout_by(world: &World, release: &Ref, fallback: &Ref, gate: &Value) {
     let stage = json!({
-        "name": "dev", "clusters": { "matchLabels": { "env": "dev" } }, "gate": { "seconds": 5, "flows": 4 },
-        "holdSeconds": 15,
+        "name": "dev", "clusters": { "matchLabels": { "env": "dev" } }, "gate": gate, "holdSeconds": 15,
     });
     let spec = json!({ "release": release, "fallback": fallback, "stages": [stage], "spike": 3 });
     let name = format!("release-{}", release.number);
@@ -228,4 +231,43 @@ fn cluster_a_mistake_is_held_by_real_traffic_and_taken_back_where_it_is_forced()
         is_true(&world, "release-3", "Done")
     });
     assert_eq!(status(&world)["enforced"]["number"], 3);
+}
+
+#[test]
+fn cluster_a_gate_goes_by_what_fails_of_what_workloads_try() {
+    let Some(world) = World::start() else { return };
+    let (_controller, _agents) = joined(&world);
+    let _rollouts = world.rollouts();
+    // Port 22 is open, and nobody listens there.
+    let open = both().replace("{port: 5432}]", "{port: 5432}, {port: 22}]");
+    let one = publish(&world, 1, None, &open);
+    want(&world, &one, None);
+    world.reachable("release 1", &[80, 5432]);
+    // The first release has none to fall back to, and what fails is counted all the same.
+    eventually("what fails with the first release", || {
+        assert!(!world.web_reaches_db(22), "nobody listens");
+        let errors = status(&world)["evidence"]["errors"]["connections"].clone();
+        (errors["failed"].as_u64() > Some(0)).then_some(())
+    });
+
+    let label = open.replace("metadata: {name: db", "metadata: {labels: {release: two}, name: db");
+    let two = publish(&world, 2, Some(&one), &label);
+    rollout_by(&world, &two, &one, &json!({ "seconds": 5, "flows": 4, "errorPercent": 20 }));
+    let held = eventually("the gate holds it", || {
+        assert!(!world.web_reaches_db(22) && world.web_reaches_db(80));
+        is_true(&world, "release-2", "Held").filter(|it| it.contains("connections fail"))
+    });
+    assert!(held.contains("at most 20 % may"), "{held}");
+    let hub = format!("--hub {}", world.kubeconfig_path());
+    let (code, said) = world.run(&format!("rollout status release-2 {hub}"));
+    assert!(code == Some(1) && said.contains("%/20%"), "{said}");
+
+    // Once enough succeeds, it goes on by itself; and enforced it is counted anew.
+    eventually("release 2 is done", || {
+        assert!((0..20).all(|_| world.web_reaches_db(80)));
+        is_true(&world, "release-2", "Done")
+    });
+    assert_eq!(status(&world)["enforced"]["number"], 2);
+    let errors = &status(&world)["evidence"]["errors"]["connections"];
+    assert!(errors["tried"].as_u64() > Some(19), "{errors}");
 }

@@ -38,7 +38,7 @@ use compiler::Compiled;
 use crds::{Catalog, Diagnostic};
 use feed::server::{Feed, Publication};
 use feed::{Parts, Revisions};
-use fleet::Signed;
+use fleet::Judged;
 use kube::Client;
 use policy::{Generation, PolicySet};
 use share::Shares;
@@ -219,11 +219,11 @@ async fn publish_changes(
 }
 
 /// What is to be judged beside, if anybody may ask for that, and where what is judged by goes.
-type Judging = (Option<latest::Receiver<Option<Arc<Signed>>>>, latest::Sender<Option<Arc<Candidate>>>);
+type Judging = (Option<latest::Receiver<Option<Arc<Judged>>>>, latest::Sender<Option<Arc<Candidate>>>);
 
 /// Waits until something else is to be judged by. Nobody who asks: for ever.
 async fn wanted_anew(
-    wanted: Option<&mut latest::Receiver<Option<Arc<Signed>>>>,
+    wanted: Option<&mut latest::Receiver<Option<Arc<Judged>>>>,
 ) -> Result<(), latest::error::RecvError> {
     match wanted {
         Some(wanted) => wanted.changed().await,
@@ -235,12 +235,12 @@ async fn wanted_anew(
 async fn judge_by(
     (store, now): (Store, u64),
     catalog: Arc<Catalog>,
-    wanted: Option<Arc<Signed>>,
+    wanted: Option<Arc<Judged>>,
     to_judge: &latest::Sender<Option<Arc<Candidate>>>,
 ) -> Store {
     let work = move || {
         let candidate =
-            wanted.map(|signed| Arc::new(Candidate::new(&signed, store.objects_of_others(now), &catalog)));
+            wanted.map(|judged| Arc::new(Candidate::new(&judged, store.objects_of_others(now), &catalog)));
         (store, candidate)
     };
     // A panic while compiling is a bug that must be seen, not a state to go on from.

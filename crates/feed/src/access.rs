@@ -1,4 +1,4 @@
-//! What a node's pods open, or try to, and what its detectors find, as the node says when it is asked.
+//! What a node's pods open, or try to, what of that fails, and what its detectors find, as the node says when it is asked.
 //!
 //! Enters: what a controller asks, what a node saw. Leaves: the same at the other end. Guarantees: bounded; what finds no
 //! room, or is not understood, is counted. Does not: judge, or remember.
@@ -17,6 +17,8 @@ pub const MOST: usize = 16_384;
 const MOST_NAMES: usize = 16;
 /// Findings in one report. What comes after them is counted.
 pub const MOST_FOUND: usize = 1024;
+/// Pods of which one report says what they tried. What comes after them is counted.
+pub const MOST_TRIED: usize = 4096;
 /// Most bytes of a finding's id.
 const MOST_ID: usize = 64;
 
@@ -79,6 +81,26 @@ pub struct Found {
     pub severity: Severity,
 }
 
+/// How often something was tried, and how often it failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rate {
+    /// All of them.
+    pub tried: u64,
+    /// Of these. What fails may be told later than that it was tried.
+    pub failed: u64,
+}
+
+/// What became of what one pod tried, or others tried at it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tried {
+    /// Connections over TCP that no rule on addresses denied.
+    pub connections: Rate,
+    /// Questions to DNS.
+    pub names: Rate,
+    /// Requests to APIs.
+    pub requests: Rate,
+}
+
 /// What a node saw since it said so last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accesses {
@@ -90,6 +112,8 @@ pub struct Accesses {
     pub lost: u64,
     /// What was found, but for what policies suppress.
     pub found: Vec<Found>,
+    /// What became of what pods tried. `None`: nobody counts there; agents of an older version do not.
+    pub tried: Option<Vec<(PodName, Tried)>>,
 }
 
 /// A node's report, as it comes to whoever asked.
@@ -135,9 +159,35 @@ pub(crate) fn encode_accesses(accesses: &Accesses) -> wire::Accesses {
     let seen = accesses.seen.iter().take(MOST).map(one).collect();
     let beyond = accesses.seen.iter().skip(MOST).fold(0, |sum: u64, (_, count)| sum.saturating_add(*count));
     let unfound = accesses.found.len().saturating_sub(MOST_FOUND) as u64;
-    let lost = accesses.lost.saturating_add(beyond).saturating_add(unfound);
+    let untold = accesses.tried.as_ref().map_or(0, |it| it.len().saturating_sub(MOST_TRIED)) as u64;
+    let lost = accesses.lost.saturating_add(beyond).saturating_add(unfound).saturating_add(untold);
     let found = accesses.found.iter().take(MOST_FOUND).map(encode_found).collect();
-    wire::Accesses { number: accesses.number, seen, lost, found }
+    let tried = accesses
+        .tried
+        .as_ref()
+        .map(|it| wire::Tried { pods: it.iter().take(MOST_TRIED).map(encode_tried).collect() });
+    wire::Accesses { number: accesses.number, seen, lost, found, tried }
+}
+
+fn encode_tried((pod, tried): &(PodName, Tried)) -> wire::TriedByPod {
+    let [namespace, name] = names_of(Some(pod));
+    let rate = |it: Rate| Some(wire::Rate { tried: it.tried, failed: it.failed });
+    wire::TriedByPod {
+        namespace,
+        name,
+        connections: rate(tried.connections),
+        names: rate(tried.names),
+        requests: rate(tried.requests),
+    }
+}
+
+fn tried(sent: &wire::TriedByPod) -> Option<(PodName, Tried)> {
+    let rate = |it: Option<wire::Rate>| {
+        it.map_or_else(Rate::default, |it| Rate { tried: it.tried, failed: it.failed })
+    };
+    let tried =
+        Tried { connections: rate(sent.connections), names: rate(sent.names), requests: rate(sent.requests) };
+    (!sent.name.is_empty()).then(|| ((sent.namespace.as_str().into(), sent.name.as_str().into()), tried))
 }
 
 fn encode_found(found: &Found) -> wire::Found {
@@ -162,7 +212,9 @@ fn found(sent: &wire::Found) -> Option<Found> {
 
 /// What is not understood is counted as lost.
 pub(crate) fn decode_accesses(sent: &wire::Accesses) -> Accesses {
-    let mut accesses = Accesses { number: sent.number, lost: sent.lost, ..Accesses::default() };
+    let counts = sent.tried.is_some().then(Vec::new);
+    let mut accesses =
+        Accesses { number: sent.number, lost: sent.lost, tried: counts, ..Accesses::default() };
     for (at, it) in sent.seen.iter().enumerate() {
         match seen(it) {
             Some(seen) if at < MOST => accesses.seen.push((seen, it.count)),
@@ -172,6 +224,12 @@ pub(crate) fn decode_accesses(sent: &wire::Accesses) -> Accesses {
     for (at, it) in sent.found.iter().enumerate() {
         match found(it) {
             Some(found) if at < MOST_FOUND => accesses.found.push(found),
+            Some(_) | None => accesses.lost = accesses.lost.saturating_add(1),
+        }
+    }
+    for (at, it) in sent.tried.iter().flat_map(|it| it.pods.iter().enumerate()) {
+        match tried(it) {
+            Some(tried) if at < MOST_TRIED => accesses.tried.get_or_insert_default().push(tried),
             Some(_) | None => accesses.lost = accesses.lost.saturating_add(1),
         }
     }
@@ -239,14 +297,20 @@ mod tests {
             found(Severity::Medium, web),
             found(Severity::High, None),
         ];
-        let accesses = Accesses { number: 7, seen: vec![(seen(80), 3), (allowed, 1)], lost: 2, found };
-        assert_eq!(decode_accesses(&encode_accesses(&accesses)), accesses);
+        let rate = |tried, failed| Rate { tried, failed };
+        let did = Tried { connections: rate(9, 1), names: rate(0, 0), requests: rate(4, 4) };
+        let pods = vec![(("team".into(), "web".into()), did)];
+        for tried in [None, Some(Vec::new()), Some(pods)] {
+            let seen = vec![(seen(80), 3), (allowed.clone(), 1)];
+            let accesses = Accesses { number: 7, seen, lost: 2, found: found.clone(), tried };
+            assert_eq!(decode_accesses(&encode_accesses(&accesses)), accesses);
+        }
     }
 
     #[test]
     fn what_finds_no_room_or_makes_no_sense_is_counted() {
         let many = (0..=u16::MAX).map(|port| (seen(port), 2)).collect();
-        let accesses = Accesses { number: 1, seen: many, lost: 1, found: Vec::new() };
+        let accesses = Accesses { number: 1, seen: many, lost: 1, ..Accesses::default() };
         let mut sent = encode_accesses(&accesses);
         let beyond = 2 * (65_536 - MOST as u64);
         assert_eq!((sent.seen.len(), sent.lost), (MOST, 1 + beyond));
@@ -269,5 +333,15 @@ mod tests {
         let heard = decode_accesses(&sent);
         assert_eq!((heard.found[0].severity, heard.found[1].severity), (Severity::High, Severity::Low));
         assert_eq!((heard.found.len(), heard.lost), (MOST_FOUND - 1, 6));
+    }
+
+    #[test]
+    fn pods_beyond_what_has_room_and_such_without_a_name_are_counted() {
+        let one = (("team".into(), "web".into()), Tried::default());
+        let tried = Some(vec![one; MOST_TRIED + 3]);
+        let mut sent = encode_accesses(&Accesses { number: 1, tried, ..Accesses::default() });
+        sent.tried.as_mut().unwrap().pods[0].name.clear();
+        let heard = decode_accesses(&sent);
+        assert_eq!((heard.tried.map(|it| it.len()), heard.lost), (Some(MOST_TRIED - 1), 4));
     }
 }

@@ -118,6 +118,38 @@ pub(crate) struct Accesses {
     pub(crate) lost: u64,
     #[prost(message, repeated, tag = "4")]
     pub(crate) found: Vec<Found>,
+    /// Left out by who does not count.
+    #[prost(message, optional, tag = "5")]
+    pub(crate) tried: Option<Tried>,
+}
+
+/// What became of what pods tried.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Tried {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) pods: Vec<TriedByPod>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct TriedByPod {
+    #[prost(string, tag = "1")]
+    pub(crate) namespace: String,
+    #[prost(string, tag = "2")]
+    pub(crate) name: String,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) connections: Option<Rate>,
+    #[prost(message, optional, tag = "4")]
+    pub(crate) names: Option<Rate>,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) requests: Option<Rate>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct Rate {
+    #[prost(uint64, tag = "1")]
+    pub(crate) tried: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) failed: u64,
 }
 
 /// What detectors told.

@@ -589,7 +589,7 @@ impl Node for TellingNode {
             std::future::pending::<()>().await;
         }
         self.told = number;
-        News::Seen(Accesses { number, seen: vec![(access(), 4)], lost: 1, found: Vec::new() })
+        News::Seen(Accesses { number, seen: vec![(access(), 4)], lost: 1, ..Accesses::default() })
     }
 }
 

@@ -143,6 +143,7 @@ fn bounded(said: &Evidence) -> Evidence {
         more_denials: number(more_denials),
         findings: number(said.findings),
         by_severity: Findings { low: number(low), medium: number(medium), high: number(high) },
+        errors: said.errors.map(|it| it.map(number)),
         unwatched: said.unwatched.as_ref().map(|it| short(it.clone(), MOST_TEXT)),
     }
 }

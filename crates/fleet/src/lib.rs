@@ -22,7 +22,7 @@ mod release;
 pub mod rollout;
 mod short;
 
-pub use beside::{Beside, MOST_DENIALS};
+pub use beside::{Beside, Judged, MOST_DENIALS};
 pub use contents::{MOST_OBJECTS, Manifest, NotContents, policies};
 pub use difference::{Change, FieldChange, MOST_FIELDS, compare};
 pub use digest::{Digest, NotADigest};

@@ -245,6 +245,7 @@ impl World {
                 more_denials,
                 findings: 0,
                 by_severity: Findings::default(),
+                errors: None,
                 unwatched: None,
             };
             let (enforced, shadow) = (spoke.disk.enforced.clone(), spoke.disk.shadow.clone());

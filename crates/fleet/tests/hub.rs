@@ -288,6 +288,7 @@ fn whatever_a_cluster_says_of_itself_its_rollout_can_be_written_and_read() {
         more_denials: u64::MAX,
         findings: u64::MAX,
         by_severity: Findings { low: u64::MAX, medium: u64::MAX, high: u64::MAX },
+        errors: None,
         unwatched: Some(long.clone()),
         ..Evidence::nothing(reference(8), Mode::Shadow)
     };

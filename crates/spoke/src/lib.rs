@@ -19,7 +19,7 @@ pub use local::LABEL;
 pub use source::Source;
 
 use fleet::hub::ClusterStatus;
-use fleet::{Beside, Pinned, Signed};
+use fleet::{Beside, Judged, Pinned};
 use futures_util::StreamExt;
 use kube::Client;
 use kube::api::ApiResource;
@@ -54,7 +54,7 @@ pub struct Settings {
 /// The cluster's own judge of what is wanted beside.
 pub struct Judge {
     /// What it judges by; `None`: nothing.
-    pub wanted: watch::Sender<Option<Arc<Signed>>>,
+    pub wanted: watch::Sender<Option<Arc<Judged>>>,
     /// What it saw.
     pub said: watch::Receiver<Option<Beside>>,
 }

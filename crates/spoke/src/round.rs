@@ -5,8 +5,8 @@ use crate::local::{Intended, Local, Outcome, why};
 use crate::source::{FOLDER, Looked, REGISTRY, Source};
 use crate::{Settings, resource};
 use fleet::hub::{API_VERSION, ClusterSpec, ClusterStatus, Drift, Effective, release_name};
-use fleet::rollout::{Evidence, Mode, Wanted};
-use fleet::{Beside, Memory, Pinned, Received, Ref, Signed, Step};
+use fleet::rollout::{Errors, Evidence, Mode, Wanted};
+use fleet::{Beside, Judged, Memory, Pinned, Received, Ref, Signed, Step};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -66,6 +66,8 @@ enum Watch {
     Over,
     /// By this one.
     By(Ref),
+    /// By itself, for it has none to fall back to: nothing that it denies is taken to have worked before.
+    Itself,
     /// By none, although there is one: why.
     Not(String),
 }
@@ -78,11 +80,17 @@ fn fallback_of(signed: &Signed) -> Option<Ref> {
 /// Evidence of the release in force. Time in which it should be watched and is not, is none.
 fn watched(nothing: Evidence, watch: &Watch, seen: Option<Beside>) -> Evidence {
     match (watch, seen) {
-        (_, Some(Beside { flows, refused: denials, more_refused: more_denials, findings, problem, .. })) => {
-            Evidence { flows, denials, more_denials, unwatched: problem, ..nothing.with(findings) }
+        (Watch::Itself, Some(Beside { flows, findings, errors, problem, .. })) => {
+            Evidence { flows, errors, unwatched: problem, ..nothing.with(findings) }
+        }
+        (_, Some(seen)) => {
+            let Beside {
+                flows, refused: denials, more_refused: more_denials, findings, errors, problem, ..
+            } = seen;
+            Evidence { flows, denials, more_denials, errors, unwatched: problem, ..nothing.with(findings) }
         }
         (Watch::Over, None) => nothing,
-        (Watch::By(_), None) => Evidence { seconds: 0, ..nothing },
+        (Watch::By(_) | Watch::Itself, None) => Evidence { seconds: 0, ..nothing },
         (Watch::Not(why), None) => Evidence { seconds: 0, unwatched: Some(why.clone()), ..nothing },
     }
 }
@@ -121,6 +129,8 @@ pub(crate) struct Spoke {
     tried: Option<(Ref, Instant)>,
     /// By what is judged where nothing is to be beside.
     watch: Watch,
+    /// What was said last of what fails, and with which release.
+    errors: Option<(Ref, Errors)>,
     since: Instant,
     said: Option<ClusterStatus>,
     /// What the hub has of what the cluster remembers: never written lower than it is.
@@ -144,6 +154,7 @@ impl Spoke {
             shadow: None,
             tried: None,
             watch: Watch::Over,
+            errors: None,
             since,
             said: None,
             at_hub: Memory::default(),
@@ -185,7 +196,7 @@ impl Spoke {
         if let Some(Wanted { enforce, shadow }) = &spec.wanted {
             let earlier = match &self.watch {
                 Watch::By(earlier) => Some(earlier),
-                Watch::Over | Watch::Not(_) => None,
+                Watch::Over | Watch::Itself | Watch::Not(_) => None,
             };
             let kept = [Some(enforce), shadow.as_ref(), earlier];
             self.fetched.retain(|release, _| kept.contains(&Some(release)));
@@ -359,26 +370,25 @@ impl Spoke {
         let judged = self.judge_beside_of(shadow, memory, before).await;
         self.watch = Watch::Over;
         if self.shadow.is_none() {
-            let earlier = self.release_before().await.transpose();
-            self.watch = match &earlier {
-                Ok(None) => Watch::Over,
-                Ok(Some(signed)) => Watch::By(signed.release().reference()),
-                Err(why) => Watch::Not(why.clone()),
-            };
-            self.judge_by(earlier.ok().flatten());
+            let (watch, by) = self.watched_by().await;
+            self.watch = watch;
+            self.judge_by(by);
         }
         judged
     }
 
-    /// What the release in force may fall back to, for as long as it is watched: what that allows and is denied now worked
-    /// before. An error: it cannot be had.
-    async fn release_before(&mut self) -> Option<Result<Signed, String>> {
-        self.settings.judge.as_ref()?;
-        let fallback = fallback_of(self.in_force.as_ref()?)?;
-        if self.since.elapsed() > WATCHED {
-            return None;
+    /// By what the release in force is judged, for as long as it is watched: by the one that it may fall back to, for what that
+    /// allows and is denied now worked before.
+    async fn watched_by(&mut self) -> (Watch, Option<Judged>) {
+        let about = self.in_force.clone().filter(|_| self.settings.judge.is_some());
+        let Some(about) = about.filter(|_| self.since.elapsed() <= WATCHED) else {
+            return (Watch::Over, None);
+        };
+        let Some(fallback) = fallback_of(&about) else { return (Watch::Itself, Some(Judged::itself(about))) };
+        match self.fetch(&fallback).await {
+            Ok(by) => (Watch::By(by.release().reference()), Some(Judged { by, about })),
+            Err(not_taken) => (Watch::Not(not_taken.why()), None),
         }
-        Some(self.fetch(&fallback).await.map_err(NotTaken::why))
     }
 
     async fn judge_beside_of(
@@ -408,30 +418,30 @@ impl Spoke {
             self.since = Instant::now();
         }
         self.shadow = Some(wanted.clone());
-        self.judge_by(Some(signed));
-        match self.seen_of(wanted).and_then(|seen| seen.problem) {
+        self.judge_by(Some(Judged::itself(signed)));
+        match self.seen_of(wanted, wanted).and_then(|seen| seen.problem) {
             Some(problem) => Err(vec![problem]),
             None => Ok(()),
         }
     }
 
     /// Has the cluster's judge go by a release, or by none any more.
-    fn judge_by(&self, signed: Option<Signed>) {
+    fn judge_by(&self, judged: Option<Judged>) {
         let Some(judge) = &self.settings.judge else { return };
-        let of = |signed: &Signed| signed.release().reference();
         judge.wanted.send_if_modified(|wanted| {
-            let differs = wanted.as_deref().map(of) != signed.as_ref().map(of);
+            let differs =
+                wanted.as_deref().map(Judged::references) != judged.as_ref().map(Judged::references);
             if differs {
-                *wanted = signed.map(Arc::new);
+                *wanted = judged.map(Arc::new);
             }
             differs
         });
     }
 
-    /// What the cluster's judge saw of a release.
-    fn seen_of(&self, release: &Ref) -> Option<Beside> {
+    /// What the cluster's judge saw by a release, about the workloads of one.
+    fn seen_of(&self, by: &Ref, about: &Ref) -> Option<Beside> {
         let judge = self.settings.judge.as_ref()?;
-        judge.said.borrow().clone().filter(|said| said.of == *release)
+        judge.said.borrow().clone().filter(|said| (&said.of, &said.about) == (by, about))
     }
 
     async fn tell(&mut self, kept: Kept, outcome: Outcome) -> ClusterStatus {
@@ -443,22 +453,27 @@ impl Spoke {
         let seconds = self.since.elapsed().as_secs();
         let nothing = Evidence { seconds, ..Evidence::nothing(of, mode) };
         let evidence = match (&self.shadow, &self.settings.judge) {
-            (Some(shadow), Some(_)) => match self.seen_of(shadow) {
-                Some(Beside { seconds, flows, denials, more_denials, findings, .. }) => {
-                    Evidence { seconds, flows, denials, more_denials, ..nothing.with(findings) }
+            (Some(shadow), Some(_)) => match self.seen_of(shadow, shadow) {
+                Some(Beside { seconds, flows, denials, more_denials, findings, errors, .. }) => {
+                    Evidence { seconds, flows, denials, more_denials, errors, ..nothing.with(findings) }
                 }
                 // It has not begun.
                 None => Evidence { seconds: 0, ..nothing },
             },
             (None, Some(_)) => {
                 let seen = match &self.watch {
-                    Watch::By(earlier) => self.seen_of(earlier),
+                    Watch::By(earlier) => self.seen_of(earlier, &enforced),
+                    Watch::Itself => self.seen_of(&enforced, &enforced),
                     Watch::Over | Watch::Not(_) => None,
                 };
-                watched(nothing, &self.watch, seen)
+                let found = watched(nothing, &self.watch, seen);
+                // A stage that waits for another of its clusters longer than a day still asks.
+                let last = self.errors.as_ref().filter(|(of, _)| *of == found.of).map(|(_, errors)| *errors);
+                Evidence { errors: found.errors.or(last.filter(|_| self.watch == Watch::Over)), ..found }
             }
             (_, None) => nothing,
         };
+        self.errors = evidence.errors.map(|errors| (evidence.of.clone(), errors));
         let mut status = ClusterStatus {
             beat: self.said.as_ref().map_or(0, |it| it.beat.wrapping_add(1)),
             enforced,

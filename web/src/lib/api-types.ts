@@ -270,6 +270,16 @@ export interface FleetDecision {
   why: string;
 }
 
+/** What became of what workloads tried that the release selects. */
+export interface FleetErrors {
+  /** Connections over TCP, without those that rules on addresses deny. */
+  connections: FleetRate;
+  /** Questions to DNS. */
+  names: FleetRate;
+  /** Requests that gateways of nodes read. */
+  requests: FleetRate;
+}
+
 /** Findings, by how much they matter. */
 export interface FleetFindings {
   /** To be looked at now. */
@@ -282,6 +292,8 @@ export interface FleetFindings {
 
 /** What must be seen of a release before it is enforced. */
 export interface FleetGate {
+  /** Of a hundred connections, names or requests, so many may fail at any one cluster; left out: nobody looks. */
+  error_percent?: number | null;
   /** Most findings at any one cluster. */
   findings: number;
   /** Judged, at all clusters together. */
@@ -298,6 +310,8 @@ export interface FleetMember {
   by_severity: FleetFindings;
   /** Denials that nobody accepted. */
   denials: number;
+  /** What failed of what workloads tried; left out: nobody counts it. */
+  errors?: FleetErrors | null;
   /** Findings. */
   findings: number;
   /** Flows in that time. */
@@ -324,6 +338,8 @@ export interface FleetNumbers {
   clusters: number;
   /** Denials that nobody accepted. */
   denials: number;
+  /** All, where it is counted. */
+  errors: FleetErrors;
   /** Of these, that cannot have it. */
   failing: number;
   /** Those that count, by the gate's severity. */
@@ -334,6 +350,14 @@ export interface FleetNumbers {
   reporting: number;
   /** The least of them. */
   seconds: number;
+}
+
+/** How often something was tried, and failed. */
+export interface FleetRate {
+  /** Of these. */
+  failed: number;
+  /** All of them. */
+  tried: number;
 }
 
 /** A release on its way to clusters. */

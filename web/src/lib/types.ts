@@ -4,7 +4,7 @@
 import type * as api from "./api-types";
 
 export type {
-  BlastRadius, Budget, Containment, Deciding, Difference, Finding, Fleet, FleetCluster, FleetFindings, FleetMember, FleetNumbers, FleetRollout, FleetStage, Graph, GraphEdge, Hint, Hunt,
+  BlastRadius, Budget, Containment, Deciding, Difference, Finding, Fleet, FleetCluster, FleetErrors, FleetFindings, FleetMember, FleetNumbers, FleetRate, FleetRollout, FleetStage, Graph, GraphEdge, Hint, Hunt,
   Incident, IncidentWhole, LogInBy, Me, Nearest, Policies, ReleaseRef, Sensor, Series, Shadow, Status, Usage, UsageItem, Walk, WalkSide, WalkStep, Why,
 } from "./api-types";
 

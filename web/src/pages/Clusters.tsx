@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { get } from "../lib/api";
 import { count, duration, moment } from "../lib/format";
 import { quoted } from "../lib/text";
-import type { Fleet, FleetCluster, FleetFindings, FleetMember, FleetNumbers, FleetRollout, FleetStage, ReleaseRef } from "../lib/types";
+import type { Fleet, FleetCluster, FleetErrors, FleetFindings, FleetMember, FleetNumbers, FleetRate, FleetRollout, FleetStage, ReleaseRef } from "../lib/types";
 import { Copy } from "../parts/Copy";
 import { Name } from "../parts/Name";
 import { Empty, Loading, Problem } from "../parts/State";
@@ -65,10 +65,30 @@ function Limit({ name, has, most, note }: { name: string; has: number; most: num
   );
 }
 
+function Errors({ most, of }: { most: number; of: FleetErrors }) {
+  const [share, what] = failing(of);
+  return (
+    <div>
+      <dt>errors</dt>
+      <dd>
+        <strong>{share}</strong> · at most {most} % at any one cluster {what && <span className="muted">{what}</span>}
+      </dd>
+    </div>
+  );
+}
+
 /** Findings by how much they matter, the gravest first; empty where there are none. */
 function graveness(of: FleetFindings): string {
   const told = [[of.high, "high"], [of.medium, "medium"], [of.low, "low"]] as const;
   return told.filter(([number]) => number > 0).map(([number, word]) => `${count(number)} ${word}`).join(", ");
+}
+
+/** Of connections, names or requests, whichever fail most often, and how many of them. */
+function failing(of: FleetErrors): [string, string] {
+  const all = [[of.connections, "connections"], [of.names, "names"], [of.requests, "requests"]] as const;
+  const share = ({ tried, failed }: FleetRate) => failed / Math.max(tried, failed, 1);
+  const [worst, what] = all.reduce((a, b) => (share(b[0]) > share(a[0]) ? b : a));
+  return worst.failed > 0 ? [`${(share(worst) * 100).toFixed(1)} %`, `${count(worst.failed)} of ${count(worst.tried)} ${what}`] : ["0 %", ""];
 }
 
 /** Which findings a gate counts, and how many it passes over. */
@@ -86,7 +106,7 @@ function Members({ of, more, label }: { of: FleetMember[]; more: number; label: 
             <th scope="col">Cluster</th>
             <th scope="col">Told to</th>
             <th scope="col">Heard</th>
-            {["Seconds", "Flows", "Denials", "Findings"].map((title) => (
+            {["Seconds", "Flows", "Denials", "Findings", "Errors"].map((title) => (
               <th key={title} scope="col" className="number">
                 {title}
               </th>
@@ -108,6 +128,7 @@ function Members({ of, more, label }: { of: FleetMember[]; more: number; label: 
               <td className="number">{count(it.flows)}</td>
               <td className={`number ${it.denials > 0 ? "text-deny" : ""}`}>{count(it.denials)}</td>
               <td className="number">{graveness(it.by_severity) || count(it.findings)}</td>
+              <td className="number" title={it.errors ? failing(it.errors)[1] : undefined}>{it.errors ? failing(it.errors)[0] : "–"}</td>
               <td>{it.problem && <Name text={it.problem} wrap />}</td>
             </tr>
           ))}
@@ -135,6 +156,7 @@ function Stage({ stage, rollout, isNow }: { stage: FleetStage; rollout: string; 
         {!holds && <Needs name="flows judged" has={numbers.flows} needs={gate.flows} unit="" />}
         <Limit name={holds ? "denied that worked before" : "would be denied"} has={numbers.denials} most={holds ? null : 0} note={numbers.accepted > 0 ? `and ${count(numbers.accepted)} accepted` : ""} />
         {!holds && <Limit name="findings" has={numbers.findings} most={gate.findings} note={counted(gate.severity, numbers)} />}
+        {typeof gate.error_percent === "number" && <Errors most={gate.error_percent} of={numbers.errors} />}
         <Limit name="report" has={numbers.reporting} most={null} note={`of ${count(numbers.clusters)}${numbers.failing > 0 ? `, ${count(numbers.failing)} cannot have it` : ""}`} />
       </dl>
       {stage.missing.length > 0 && (

@@ -123,6 +123,29 @@ pub struct FleetGate {
     pub findings: u64,
     /// Findings that matter less do not count: `low`, `medium` or `high`.
     pub severity: &'static str,
+    /// Of a hundred connections, names or requests, so many may fail at any one cluster; left out: nobody looks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_percent: Option<u64>,
+}
+
+/// What became of what workloads tried that the release selects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct FleetErrors {
+    /// Connections over TCP, without those that rules on addresses deny.
+    pub connections: FleetRate,
+    /// Questions to DNS.
+    pub names: FleetRate,
+    /// Requests that gateways of nodes read.
+    pub requests: FleetRate,
+}
+
+/// How often something was tried, and failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct FleetRate {
+    /// All of them.
+    pub tried: u64,
+    /// Of these.
+    pub failed: u64,
 }
 
 /// Findings, by how much they matter.
@@ -157,6 +180,8 @@ pub struct FleetNumbers {
     pub findings: u64,
     /// All, by how much they matter.
     pub by_severity: FleetFindings,
+    /// All, where it is counted.
+    pub errors: FleetErrors,
 }
 
 /// One cluster of a stage that has begun.
@@ -179,6 +204,9 @@ pub struct FleetMember {
     pub findings: u64,
     /// The same, by how much they matter.
     pub by_severity: FleetFindings,
+    /// What failed of what workloads tried; left out: nobody counts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors: Option<FleetErrors>,
     /// Why it does not have what is wanted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

@@ -13,8 +13,8 @@
 
 use api::shape::Moment;
 use api::shape::fleet::{
-    Fleet, FleetCluster, FleetDecision, FleetFindings, FleetGate, FleetMember, FleetNumbers, FleetRollout,
-    FleetStage, ReleaseRef,
+    Fleet, FleetCluster, FleetDecision, FleetErrors, FleetFindings, FleetGate, FleetMember, FleetNumbers,
+    FleetRate, FleetRollout, FleetStage, ReleaseRef,
 };
 use api::shape::live::{
     Budget, Counts, Deciding, Difference, LedgerStatus, Line, PolicyItem, RuleItem, Sensor, Shadow, Standing,
@@ -409,7 +409,13 @@ impl Hub for SampleHub {
             name: "prod".into(),
             phase: "shadow".into(),
             selects: 1,
-            gate: FleetGate { seconds: 3600, flows: 1000, findings: 0, severity: "medium" },
+            gate: FleetGate {
+                seconds: 3600,
+                flows: 1000,
+                findings: 0,
+                severity: "medium",
+                error_percent: Some(5),
+            },
             approval: true,
             hold_seconds: 600,
             numbers: FleetNumbers {
@@ -429,6 +435,10 @@ impl Hub for SampleHub {
                 denials: 0,
                 findings: 1,
                 by_severity: FleetFindings { low: 1, ..FleetFindings::default() },
+                errors: Some(FleetErrors {
+                    requests: FleetRate { tried: 40, failed: 2 },
+                    ..FleetErrors::default()
+                }),
                 problem: None,
             }],
             more_clusters: 0,

@@ -3,7 +3,9 @@
 use crate::plain::printable;
 use anyhow::Result;
 use fleet::Ref;
-use fleet::rollout::{ClusterView, Decision, Findings, Numbers, Phase, StagePhase, StageView, State, Told};
+use fleet::rollout::{
+    ClusterView, Decision, Errors, Findings, Numbers, Phase, StagePhase, StageView, State, Told,
+};
 use observe::Time;
 use rollouts::Looked;
 use serde_json::json;
@@ -41,7 +43,8 @@ pub(super) fn status(name: &str, looked: &Looked, out: &mut impl Write) -> Resul
         writeln!(out, "{}: does `cofferdam rollouts` run?", printable(idle))?;
     }
     writeln!(out)?;
-    let head = ["STAGE", "PHASE", "CLUSTERS", "SECONDS", "FLOWS", "DENIALS", "ACCEPTED", "FINDINGS"];
+    let head =
+        ["STAGE", "PHASE", "CLUSTERS", "SECONDS", "FLOWS", "DENIALS", "ACCEPTED", "FINDINGS", "ERRORS"];
     let rows = looked.stages.iter().map(|it| stage_row(it, spec.spike));
     table(&[vec![head.map(str::to_owned)], rows.collect()].concat(), "", out)?;
     for waits in &state.waits {
@@ -51,7 +54,7 @@ pub(super) fn status(name: &str, looked: &Looked, out: &mut impl Write) -> Resul
         writeln!(out, "\nclusters of {}:", printable(&stage.name))?;
         let head = [
             "CLUSTER", "TOLD", "ENFORCED", "SHADOW", "HEARD", "SECONDS", "FLOWS", "DENIALS", "FINDINGS",
-            "PROBLEM",
+            "ERRORS", "PROBLEM",
         ];
         let rows = stage.clusters.iter().take(MOST_CLUSTERS).map(cluster_row);
         table(&[vec![head.map(str::to_owned)], rows.collect()].concat(), "  ", out)?;
@@ -88,8 +91,10 @@ fn headline(looked: &Looked) -> String {
     }
 }
 
-fn stage_row(stage: &StageView, spike: u64) -> [String; 8] {
-    let Numbers { clusters, reporting, seconds, flows, denials, accepted, findings, .. } = stage.numbers;
+fn stage_row(stage: &StageView, spike: u64) -> [String; 9] {
+    let Numbers { clusters, reporting, seconds, flows, denials, accepted, findings, errors, .. } =
+        stage.numbers;
+    let most = stage.gate.error_percent.map_or_else(String::new, |it| format!("/{it}%"));
     let of = |seen: u64, limit: u64| format!("{seen}/{limit}");
     let phase = match stage.phase {
         StagePhase::Pending => "pending",
@@ -108,6 +113,7 @@ fn stage_row(stage: &StageView, spike: u64) -> [String; 8] {
             "-/0".to_owned(),
             "-".to_owned(),
             format!("-/{}", stage.gate.findings),
+            format!("-{most}"),
         ],
         StagePhase::Shadow | StagePhase::Enforce | StagePhase::Through | StagePhase::GoingBack => [
             of(reporting, clusters),
@@ -116,13 +122,20 @@ fn stage_row(stage: &StageView, spike: u64) -> [String; 8] {
             if enforces { format!("{denials} (back at {spike})") } else { of(denials, 0) },
             accepted.to_string(),
             if enforces { findings.to_string() } else { of(findings, stage.gate.findings) },
+            format!("{}{most}", percent(Some(errors))),
         ],
     };
-    let [clusters, seconds, flows, denials, accepted, findings] = numbers;
-    [stage.name.clone(), phase.to_owned(), clusters, seconds, flows, denials, accepted, findings]
+    let [clusters, seconds, flows, denials, accepted, findings, errors] = numbers;
+    [stage.name.clone(), phase.to_owned(), clusters, seconds, flows, denials, accepted, findings, errors]
 }
 
-fn cluster_row(cluster: &ClusterView) -> [String; 10] {
+/// Of connections, names or requests, whichever fail most often: `2.5%`.
+fn percent(errors: Option<Errors>) -> String {
+    let worst = errors.and_then(|it| it.worst());
+    worst.map_or_else(|| "-".to_owned(), |it| format!("{}.{}%", it / 10, it % 10))
+}
+
+fn cluster_row(cluster: &ClusterView) -> [String; 11] {
     let release = |it: &Option<Ref>| it.as_ref().map_or_else(|| "-".to_owned(), Ref::to_string);
     let told = match cluster.told {
         Told::Shadow => "shadow",
@@ -139,6 +152,7 @@ fn cluster_row(cluster: &ClusterView) -> [String; 10] {
         cluster.flows.to_string(),
         cluster.denials.to_string(),
         cluster.by_severity.to_string(),
+        percent(cluster.errors),
         cluster.problem.clone().unwrap_or_default(),
     ]
 }
@@ -183,8 +197,18 @@ fn time(seconds: u64) -> String {
 }
 
 fn seen(numbers: &Numbers) -> String {
-    let Numbers { clusters, reporting, failing, seconds, flows, denials, accepted, findings, by_severity } =
-        *numbers;
+    let Numbers {
+        clusters,
+        reporting,
+        failing,
+        seconds,
+        flows,
+        denials,
+        accepted,
+        findings,
+        by_severity,
+        errors,
+    } = *numbers;
     if *numbers == Numbers::default() {
         return String::new();
     }
@@ -198,6 +222,9 @@ fn seen(numbers: &Numbers) -> String {
         if count > 0 {
             text += &format!(", {count} {what}");
         }
+    }
+    if errors.worst().is_some_and(|it| it > 0) {
+        text += &format!(", failed: {errors}");
     }
     text + "]"
 }
@@ -221,12 +248,14 @@ pub(super) fn history(state: &State, as_json: bool, out: &mut impl Write) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fleet::rollout::{Gate, Word};
+    use fleet::rollout::{Gate, Rate, Word};
 
     #[test]
     fn a_decision_is_one_line_with_who_and_what_was_seen() {
         let numbers =
             Numbers { clusters: 2, reporting: 1, seconds: 60, flows: 9, denials: 3, ..Numbers::default() };
+        let names = Rate { tried: 40, failed: 6 };
+        let numbers = Numbers { errors: Errors { names, ..Errors::default() }, ..numbers };
         let mut text = Vec::new();
         let forced = Decision {
             at: 1_795_468_027,
@@ -240,7 +269,7 @@ mod tests {
         assert_eq!(
             String::from_utf8(text).unwrap(),
             "2026-11-23T21:07:07Z  Forced dev by ann: a: 3 would be\\u{a}de\\u{202e}nied [1 of 2 clusters, 60 s, 9 flows, 3 \
-             denials, 0 findings]\n"
+             denials, 0 findings, failed: 6 of 40 names]\n"
         );
     }
 
@@ -250,7 +279,7 @@ mod tests {
             name: "dev".to_owned(),
             phase,
             selects: 4,
-            gate: Gate { seconds: 600, flows: 1000, findings: 1, ..Gate::default() },
+            gate: Gate { seconds: 600, flows: 1000, findings: 1, error_percent: Some(5), ..Gate::default() },
             approval: false,
             hold: 300,
             numbers: Numbers {
@@ -259,15 +288,20 @@ mod tests {
                 seconds: 20,
                 flows: 30,
                 denials: 2,
+                errors: Errors {
+                    names: Rate { tried: 200, failed: 1 },
+                    requests: Rate { tried: 40, failed: 3 },
+                    ..Errors::default()
+                },
                 ..Numbers::default()
             },
             missing: Vec::new(),
             clusters: Vec::new(),
         };
         for (phase, expected) in [
-            (StagePhase::Pending, "dev pending 4 -/600 -/1000 -/0 - -/1"),
-            (StagePhase::Shadow, "dev shadow 3/4 20/600 30/1000 2/0 0 0/1"),
-            (StagePhase::Enforce, "dev enforced 3/4 20/300 30 2 (back at 7) 0 0"),
+            (StagePhase::Pending, "dev pending 4 -/600 -/1000 -/0 - -/1 -/5%"),
+            (StagePhase::Shadow, "dev shadow 3/4 20/600 30/1000 2/0 0 0/1 7.5%/5%"),
+            (StagePhase::Enforce, "dev enforced 3/4 20/300 30 2 (back at 7) 0 0 7.5%/5%"),
         ] {
             assert_eq!(stage_row(&stage(phase), 7).join(" "), expected);
         }

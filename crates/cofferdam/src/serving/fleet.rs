@@ -5,13 +5,14 @@
 use ::fleet::Ref;
 use ::fleet::hub::Drift;
 use ::fleet::rollout::{
-    ClusterView, Decision, Findings, Numbers, Phase, Severity, StagePhase, StageView, Told, Word,
+    ClusterView, Decision, Errors, Findings, Numbers, Phase, Rate, Severity, StagePhase, StageView, Told,
+    Word,
 };
 use api::Hub;
 use api::shape::Moment;
 use api::shape::fleet::{
-    Fleet, FleetCluster, FleetDecision, FleetFindings, FleetGate, FleetMember, FleetNumbers, FleetRollout,
-    FleetStage, ReleaseRef,
+    Fleet, FleetCluster, FleetDecision, FleetErrors, FleetFindings, FleetGate, FleetMember, FleetNumbers,
+    FleetRate, FleetRollout, FleetStage, ReleaseRef,
 };
 use kube::Client;
 use rollouts::{Looked, Standing, Survey, Surveyed};
@@ -158,7 +159,7 @@ fn stage(view: StageView) -> FleetStage {
         accepted,
         findings,
         by_severity,
-        ..
+        errors,
     } = numbers;
     FleetStage {
         name,
@@ -173,6 +174,7 @@ fn stage(view: StageView) -> FleetStage {
                 Severity::Medium => "medium",
                 Severity::High => "high",
             },
+            error_percent: gate.error_percent,
         },
         approval,
         hold_seconds: hold,
@@ -186,6 +188,7 @@ fn stage(view: StageView) -> FleetStage {
             accepted,
             findings,
             by_severity: by_how_much(by_severity),
+            errors: failures(errors),
         },
         missing,
         more_clusters: clusters.len().saturating_sub(MEMBERS) as u64,
@@ -195,6 +198,11 @@ fn stage(view: StageView) -> FleetStage {
 
 fn by_how_much(Findings { low, medium, high }: Findings) -> FleetFindings {
     FleetFindings { low, medium, high }
+}
+
+fn failures(Errors { connections, names, requests }: Errors) -> FleetErrors {
+    let rate = |it: Rate| FleetRate { tried: it.tried, failed: it.failed };
+    FleetErrors { connections: rate(connections), names: rate(names), requests: rate(requests) }
 }
 
 fn member(view: ClusterView) -> FleetMember {
@@ -212,6 +220,7 @@ fn member(view: ClusterView) -> FleetMember {
         denials: view.denials,
         findings: view.findings,
         by_severity: by_how_much(view.by_severity),
+        errors: view.errors.map(failures),
         problem: view.problem,
     }
 }

@@ -195,6 +195,7 @@ impl Journal {
             let end = book.as_ref().map(|book| book.end(SocketAddr::new(query.pod, 0)));
             let lookup = Lookup { sequence: 0, node: Arc::clone(node), from: end, query };
             self.keep(&lookup);
+            self.sightings.note_lookup(&lookup);
             self.show(Seen::Lookup(self.lookups.add(lookup)));
         }
     }
@@ -206,6 +207,7 @@ impl Journal {
             let from = book.as_ref().map(|book| book.end(SocketAddr::new(record.pod.ip(), 0)));
             let passage = Passage { sequence: 0, node: Arc::clone(node), from, record };
             self.keep(&passage);
+            self.sightings.note_passage(&passage);
             self.show(Seen::Passage(self.passages.add(passage)));
         }
     }
@@ -217,6 +219,7 @@ impl Journal {
             let from = book.as_ref().map(|book| book.end(SocketAddr::new(call.pod.ip(), 0)));
             let call = ApiCall { sequence: 0, node: Arc::clone(node), from, call };
             self.keep(&call);
+            self.sightings.note_call(&call);
             self.show(Seen::Call(self.calls.add(call)));
         }
     }

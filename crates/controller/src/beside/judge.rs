@@ -3,9 +3,9 @@
 //! Guarantees: an access that two nodes saw is judged once; a node speaks only of its own pods. Does not: compile.
 
 use super::Candidate;
-use feed::access::{self, Asked, Asks, End, Found, Seen, Told};
+use feed::access::{self, Asked, Asks, End, Found, Seen, Told, Tried};
 use feed::server::Feed;
-use fleet::rollout::{Denial, Findings, Severity};
+use fleet::rollout::{Denial, Errors, Findings, Rate, Severity};
 use fleet::{Beside, MOST_DENIALS, Ref};
 use observe::{Difference, Tally, Time};
 use policy::decide::selects;
@@ -49,7 +49,7 @@ pub(crate) async fn run(
                 let candidate = candidates.borrow_and_update().clone();
                 judge = match (candidate, judge.take()) {
                     (None, _) => None,
-                    (Some(new), Some(mut judge)) if judge.candidate.of == new.of => {
+                    (Some(new), Some(mut judge)) if judge.candidate.is_of(&new) => {
                         judge.go_by(new);
                         Some(judge)
                     }
@@ -107,6 +107,10 @@ struct Judge {
     /// Findings by their ids, each as it was when it mattered most, and those for which there was no room.
     found: HashMap<String, Severity>,
     more_found: u64,
+    /// What became of what was tried.
+    errors: Errors,
+    /// Nodes with agents that do not count that.
+    uncounted: BTreeSet<Arc<str>>,
 }
 
 impl Judge {
@@ -124,6 +128,8 @@ impl Judge {
             tally: Tally::default(),
             found: HashMap::new(),
             more_found: 0,
+            errors: Errors::default(),
+            uncounted: BTreeSet::new(),
         };
         judge.go_by(candidate);
         judge
@@ -174,6 +180,13 @@ impl Judge {
             }
         }
         told.accesses.found.iter().for_each(|found| self.note(&told.node, found));
+        match &told.accesses.tried {
+            Some(tried) => {
+                self.uncounted.remove(&told.node);
+                tried.iter().for_each(|(pod, tried)| self.weigh(&told.node, pod, *tried));
+            }
+            None => drop(self.uncounted.insert(Arc::clone(&told.node))),
+        }
         if lost > 0 || is_another {
             self.whole = None;
         }
@@ -181,18 +194,30 @@ impl Judge {
 
     /// Takes in a finding, if it is about somebody whom the release selects. Of whom that cannot be said, it is taken to be.
     fn note(&mut self, node: &Arc<str>, found: &Found) {
-        let (namespace, name) = match &found.pod {
-            Some((namespace, name)) => (namespace, name),
-            None => return self.count(found),
-        };
-        let known = self.set.world.find_pod(namespace, name);
-        if let (Some(pod), Some(subjects)) = (known, &self.candidate.subjects) {
-            let is_own = pod.node.as_ref().is_none_or(|it| it == node);
-            if !is_own || !subjects.iter().any(|subject| selects(&self.set.world, subject, pod)) {
-                return;
-            }
+        if found.pod.as_ref().is_none_or(|pod| self.is_about(node, pod)) {
+            self.count(found);
         }
-        self.count(found);
+    }
+
+    /// Takes in what became of what a pod of the node tried, or others at it, where the release selects the pod.
+    fn weigh(&mut self, node: &Arc<str>, pod: &PodName, tried: Tried) {
+        if !self.is_about(node, pod) {
+            return;
+        }
+        let rate = |it: access::Rate| Rate { tried: it.tried, failed: it.failed };
+        self.errors = self.errors.with(Errors {
+            connections: rate(tried.connections),
+            names: rate(tried.names),
+            requests: rate(tried.requests),
+        });
+    }
+
+    /// Whether the release selects a pod of the node. Where that cannot be said, it is taken to.
+    fn is_about(&self, node: &Arc<str>, (namespace, name): &PodName) -> bool {
+        let known = self.set.world.find_pod(namespace, name);
+        let (Some(pod), Some(subjects)) = (known, &self.candidate.subjects) else { return true };
+        let is_own = pod.node.as_ref().is_none_or(|it| it == node);
+        is_own && subjects.iter().any(|subject| selects(&self.set.world, subject, pod))
     }
 
     fn count(&mut self, found: &Found) {
@@ -344,6 +369,7 @@ impl Judge {
     fn told(&self, of: Ref, (seconds, flows): (u64, u64), problem: Option<String>) -> Beside {
         let mut beside = Beside {
             of,
+            about: self.candidate.about.clone(),
             seconds,
             flows,
             denials: Vec::new(),
@@ -352,6 +378,7 @@ impl Judge {
             refused: Vec::new(),
             more_refused: self.tally.would_allow,
             findings: self.findings(),
+            errors: self.nodes.is_disjoint(&self.uncounted).then_some(self.errors),
             problem,
         };
         for (difference, seen) in self.tally.differences() {

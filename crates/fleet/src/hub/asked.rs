@@ -124,6 +124,11 @@ impl RolloutSpec {
         }
         let mut names = BTreeSet::new();
         for (index, stage) in self.stages.iter().enumerate() {
+            if let Some(percent) = stage.gate.error_percent.filter(|it| *it > 100) {
+                wrong.push(format!(
+                    "spec.stages[{index}].gate.errorPercent: {percent} is no part of a hundred"
+                ));
+            }
             if stage.name.is_empty() || !names.insert(&stage.name) {
                 wrong.push(format!("spec.stages[{index}].name: {:?} is no name of its own", stage.name));
             }

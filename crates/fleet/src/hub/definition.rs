@@ -136,6 +136,10 @@ fn stage() -> Value {
                 "type": "string", "enum": ["low", "medium", "high"], "default": "medium",
                 "description": "Findings that matter less do not count.",
             },
+            "errorPercent": {
+                "type": "integer", "format": "int64", "minimum": 0, "maximum": 100,
+                "description": "Of a hundred connections, names or requests of workloads that the release selects, so many may fail at any one cluster, before the stage enforces it and before the next begins. Left out: nobody looks.",
+            },
         }),
     );
     object(

@@ -86,9 +86,110 @@ pub struct Evidence {
     /// The same, by how much they matter.
     #[serde(default)]
     pub by_severity: Findings,
+    /// What became of what workloads tried in that time that the release selects. `None`: nobody counts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors: Option<Errors>,
     /// Enforced: why nothing is said of what worked before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwatched: Option<String>,
+}
+
+/// How much fails of what workloads try.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Errors {
+    /// Connections over TCP: nobody answered, or what holds them to their name refused or lost them. What rules on addresses deny
+    /// is not among them: those are denials.
+    #[serde(default)]
+    pub connections: Rate,
+    /// Questions to DNS: refused, or there was no answer. That there is no such name is an answer.
+    #[serde(default)]
+    pub names: Rate,
+    /// Requests that the gateway read: refused, lost, or answered with a status of 500 or above.
+    #[serde(default)]
+    pub requests: Rate,
+}
+
+/// How often something was tried, and failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// All of them.
+    pub tried: u64,
+    /// Of these.
+    pub failed: u64,
+}
+
+/// Fewer failures than these are no share of anything: one of the two requests of a quiet hour is half of them.
+const LEAST_ERRORS: u64 = 5;
+
+impl Rate {
+    /// Tenths of a percent. What fails may be told before that it was tried.
+    #[must_use]
+    pub fn per_mille(self) -> u64 {
+        let of = u128::from(self.tried.max(self.failed).max(1));
+        u64::try_from(u128::from(self.failed) * 1000 / of).unwrap_or(1000)
+    }
+
+    /// Whether it fails more often than so many of a hundred times, and not by chance.
+    pub(crate) fn is_beyond(self, percent: u64) -> bool {
+        let of = u128::from(self.tried.max(self.failed));
+        self.failed >= LEAST_ERRORS && u128::from(self.failed) * 100 > of * u128::from(percent)
+    }
+
+    fn map(self, change: impl Fn(u64) -> u64) -> Self {
+        Self { tried: change(self.tried), failed: change(self.failed) }
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self {
+            tried: self.tried.saturating_add(other.tried),
+            failed: self.failed.saturating_add(other.failed),
+        }
+    }
+}
+
+impl Errors {
+    /// Each, with what it is of.
+    #[must_use]
+    pub fn each(&self) -> [(&'static str, Rate); 3] {
+        [("connections", self.connections), ("names", self.names), ("requests", self.requests)]
+    }
+
+    /// With other numbers.
+    pub(crate) fn map(self, change: impl Fn(u64) -> u64) -> Self {
+        Self {
+            connections: self.connections.map(&change),
+            names: self.names.map(&change),
+            requests: self.requests.map(&change),
+        }
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            connections: self.connections.with(other.connections),
+            names: self.names.with(other.names),
+            requests: self.requests.with(other.requests),
+        }
+    }
+
+    /// What fails most often: tenths of a percent. `None`: nothing was tried.
+    #[must_use]
+    pub fn worst(&self) -> Option<u64> {
+        let tried = self.each().into_iter().filter(|(_, share)| share.tried > 0 || share.failed > 0);
+        tried.map(|(_, share)| share.per_mille()).max()
+    }
+}
+
+/// What fails: `2 of 40 requests`.
+impl std::fmt::Display for Errors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let failing = self.each().into_iter().filter(|(_, share)| share.failed > 0);
+        let said: Vec<String> =
+            failing.map(|(what, share)| format!("{} of {} {what}", share.failed, share.tried)).collect();
+        f.write_str(if said.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&said.join(", "))
+    }
 }
 
 /// How much a finding matters.
@@ -196,8 +297,19 @@ impl Evidence {
     #[must_use]
     pub fn nothing(of: Ref, mode: Mode) -> Self {
         let (denials, by_severity) = (Vec::new(), Findings::default());
-        let (more_denials, findings, unwatched) = (0, 0, None);
-        Self { of, mode, seconds: 0, flows: 0, denials, more_denials, findings, by_severity, unwatched }
+        let (more_denials, findings, errors, unwatched) = (0, 0, None, None);
+        Self {
+            of,
+            mode,
+            seconds: 0,
+            flows: 0,
+            denials,
+            more_denials,
+            findings,
+            by_severity,
+            errors,
+            unwatched,
+        }
     }
 
     /// With these findings.

@@ -150,12 +150,16 @@ impl Asking<'_> {
         let findings = evidence.findings_from(stage.gate.severity);
         numbers.findings = numbers.findings.saturating_add(findings);
         numbers.by_severity = numbers.by_severity.with(evidence.by_severity);
+        numbers.errors = numbers.errors.with(evidence.errors.unwrap_or_default());
         let needed = match self.question {
             Question::Gate => stage.gate.seconds,
             Question::Hold => stage.hold,
         };
         if evidence.seconds < needed {
             self.missing.push(format!("{name}: {} of {needed} s", evidence.seconds));
+        }
+        if let Some(most) = stage.gate.error_percent {
+            self.errors(name, evidence, most);
         }
         if self.question == Question::Hold {
             if let Some(why) = &evidence.unwatched {
@@ -177,6 +181,28 @@ impl Asking<'_> {
                 by => format!(" ({by})"),
             };
             self.stop(format!("{name}: {findings} findings{by}, at most {most} may be"));
+        }
+    }
+
+    /// Whether more fails than may.
+    fn errors(&mut self, name: &str, evidence: &Evidence, most: u64) {
+        let Some(errors) = evidence.errors else {
+            match (evidence.seconds, &evidence.unwatched) {
+                (0, _) => self.missing.push(format!("{name} does not count yet what fails")),
+                (_, None) => {
+                    self.stop(format!("{name} does not count what fails; its agents may be too old"))
+                }
+                // That is told besides.
+                (_, Some(_)) => {}
+            }
+            return;
+        };
+        for (what, share) in errors.each().into_iter().filter(|(_, share)| share.is_beyond(most)) {
+            let (whole, tenth) = (share.per_mille() / 10, share.per_mille() % 10);
+            let (failed, tried) = (share.failed, share.tried);
+            let why =
+                format!("{name}: {failed} of {tried} {what} fail ({whole}.{tenth} %), at most {most} % may");
+            self.stop(why);
         }
     }
 

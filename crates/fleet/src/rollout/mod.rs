@@ -14,7 +14,7 @@ mod step;
 mod view;
 
 pub use evidence::{
-    Cluster, Command, Denial, Evidence, Findings, Mode, Report, Seen, Severity, Verb, Wanted,
+    Cluster, Command, Denial, Errors, Evidence, Findings, Mode, Rate, Report, Seen, Severity, Verb, Wanted,
 };
 pub use plan::{Accepted, Gate, MOST_STAGES, Plan, Stage};
 pub use state::{Decision, MOST_CLUSTERS, MOST_DECISIONS, Member, Numbers, Phase, State, Told, Word};

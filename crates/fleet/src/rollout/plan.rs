@@ -54,6 +54,10 @@ pub struct Gate {
     /// Findings that matter less do not count.
     #[serde(default)]
     pub severity: Severity,
+    /// Of a hundred connections, names or requests, so many may fail at any one cluster: before the stage enforces the release, and
+    /// before the next begins. `None`: nobody looks.
+    #[serde(default, rename = "errorPercent", skip_serializing_if = "Option::is_none")]
+    pub error_percent: Option<u64>,
 }
 
 /// Denials that are meant: what is not given fits everything.

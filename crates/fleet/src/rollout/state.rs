@@ -1,6 +1,6 @@
 //! How a rollout stands, and what was decided on the way.
 
-use super::evidence::{Command, Findings, Wanted};
+use super::evidence::{Command, Errors, Findings, Wanted};
 use super::plan::Plan;
 use crate::release::Ref;
 use crate::short::short;
@@ -179,6 +179,9 @@ pub struct Numbers {
     /// All findings, by how much they matter.
     #[serde(default)]
     pub by_severity: Findings,
+    /// What failed of what workloads tried: all, where it is counted.
+    #[serde(default)]
+    pub errors: Errors,
 }
 
 impl State {

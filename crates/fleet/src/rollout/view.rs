@@ -3,7 +3,7 @@
 //! Enters: what a step goes by. Leaves: for each stage its numbers beside what its gate asks for, what is missing, and its clusters.
 //! Guarantees: the numbers are those that a step would decide by. Does not: decide.
 
-use super::evidence::{Cluster, Findings, Seen};
+use super::evidence::{Cluster, Errors, Findings, Seen};
 use super::gate::{Answer, Question, ask_of};
 use super::plan::{Gate, Plan};
 use super::state::{Member, Numbers, Phase, State, Told};
@@ -79,6 +79,8 @@ pub struct ClusterView {
     pub findings: u64,
     /// The same, by how much they matter.
     pub by_severity: Findings,
+    /// What failed of what workloads tried. `None`: nobody counts it.
+    pub errors: Option<Errors>,
     /// Why it does not have what is wanted.
     pub problem: Option<String>,
 }
@@ -149,6 +151,7 @@ fn cluster(plan: &Plan, (name, member): (&str, &Member), cluster: Option<&Cluste
         accepted,
         findings: evidence.map_or(0, |it| it.findings),
         by_severity: evidence.map_or_else(Findings::default, |it| it.by_severity),
+        errors: evidence.and_then(|it| it.errors),
         problem: report.and_then(|it| it.problems.first().cloned()),
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn selector(env: &str) -> crds::LabelSelector {
 }
 
 pub(super) fn stage(name: &str, approval: bool) -> Stage {
-    let gate = Gate { seconds: 60, flows: 100, findings: 0, severity: Severity::Medium };
+    let gate = Gate { seconds: 60, flows: 100, findings: 0, ..Gate::default() };
     Stage { name: name.to_owned(), clusters: selector(name), gate, approval, hold: 30 }
 }
 
@@ -89,6 +89,7 @@ impl Hub {
                 more_denials: 0,
                 findings: 0,
                 by_severity: Findings::default(),
+                errors: None,
                 unwatched: None,
             });
         }

@@ -121,6 +121,44 @@ fn findings_that_matter_less_than_the_stage_asks_are_told_and_hold_nothing_up() 
     assert_eq!((seen.findings, seen.by_severity.to_string().as_str()), (1, "1 medium"), "as it said last");
 }
 
+fn failing(failed: u64, tried: u64) -> Option<Errors> {
+    let requests = Rate { tried, failed };
+    Some(Errors { requests, names: Rate { tried: 900, failed: 0 }, ..Errors::default() })
+}
+
+#[test]
+fn what_fails_more_often_than_a_gate_allows_holds_it_before_and_after_and_takes_nothing_back() {
+    let mut plan = plan();
+    plan.stages[0].gate.error_percent = Some(10);
+    let mut hub = Hub::new(plan);
+    hub.step();
+    let asked = |hub: &mut Hub, errors| {
+        hub.obey(60, 50);
+        hub.report("a").evidence.as_mut().unwrap().errors = failing(0, 0);
+        hub.report("b").evidence.as_mut().unwrap().errors = errors;
+        hub.step();
+        (hub.state.phase, hub.state.held, hub.state.waits.join("; "))
+    };
+    let (phase, held, waits) = asked(&mut hub, None);
+    assert_eq!((phase, held), (Phase::Shadow, true));
+    assert!(waits.contains("b does not count what fails"), "{waits}");
+    let (phase, held, waits) = asked(&mut hub, failing(11, 100));
+    assert_eq!((phase, held), (Phase::Shadow, true));
+    assert!(waits.contains("b: 11 of 100 requests fail (11.0 %), at most 10 % may"), "{waits}");
+    let (phase, ..) = asked(&mut hub, failing(10, 100));
+    assert_eq!(phase, Phase::Enforce);
+    assert_eq!(hub.state.decisions.last().unwrap().numbers.errors.requests, Rate { tried: 100, failed: 10 });
+    // Enforced for long enough, and more fails than did before.
+    for _ in 0..3 {
+        let (phase, held, waits) = asked(&mut hub, failing(70, 100));
+        assert_eq!((phase, hub.state.stage, held), (Phase::Enforce, 0, true));
+        assert!(waits.contains("b: 70 of 100 requests fail (70.0 %)"), "{waits}");
+    }
+    // Fewer than five are none.
+    let _ = asked(&mut hub, failing(4, 4));
+    assert!(hub.state.decisions.iter().any(|it| it.what == Word::Settled), "{:?}", hub.state.decisions);
+}
+
 #[test]
 fn a_stage_does_not_begin_where_it_could_not_be_taken_back() {
     for (case, change, says) in [

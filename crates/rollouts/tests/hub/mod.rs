@@ -241,6 +241,7 @@ pub(crate) fn evidence(wanted: &Wanted, breaks: &[u64]) -> Evidence {
         more_denials: 0,
         findings: 0,
         by_severity: Findings::default(),
+        errors: None,
         unwatched: None,
     }
 }

@@ -18,6 +18,7 @@ fn time_in_which_what_is_in_force_is_not_watched_is_none() {
     let nothing = || Evidence { seconds: 60, ..Evidence::nothing(Ref::nothing(), Mode::Enforce) };
     let seen = |problem: Option<&str>| Beside {
         of: Ref::nothing(),
+        about: Ref::nothing(),
         seconds: 5,
         flows: 7,
         denials: Vec::new(),
@@ -26,6 +27,7 @@ fn time_in_which_what_is_in_force_is_not_watched_is_none() {
         refused: Vec::new(),
         more_refused: 3,
         findings: Findings::default(),
+        errors: Some(Errors::default()),
         problem: problem.map(str::to_owned),
     };
     let not = || Watch::Not("release-1: key ann is revoked".to_owned());
@@ -34,9 +36,13 @@ fn time_in_which_what_is_in_force_is_not_watched_is_none() {
         (Watch::By(Ref::nothing()), Some(seen(None)), 60, 3, None),
         (Watch::By(Ref::nothing()), Some(seen(Some("n1 is silent"))), 60, 3, Some("n1 is silent")),
         (Watch::By(Ref::nothing()), None, 0, 0, None),
+        // By itself it says nothing of what worked before.
+        (Watch::Itself, Some(seen(None)), 60, 0, None),
+        (Watch::Itself, None, 0, 0, None),
         (not(), None, 0, 0, Some("release-1: key ann is revoked")),
     ] {
         let found = watched(nothing(), &watch, seen);
+        assert_eq!(found.errors.is_some(), found.flows == 7, "{watch:?}");
         let found = (found.seconds, found.more_denials, found.unwatched.as_deref());
         assert_eq!(found, (seconds, denials, unwatched), "{watch:?}");
     }

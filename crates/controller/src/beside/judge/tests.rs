@@ -38,8 +38,9 @@ fn candidate(number: u64, objects: &str) -> Arc<Candidate> {
     let compiled = compiler::compile(read.objects, Generation(0));
     assert!(!compiled.diagnostics.iter().any(crds::Diagnostic::is_error), "{:?}", compiled.diagnostics);
     let of = Ref { number, digest: Ref::nothing().digest };
+    let about = of.clone();
     let subjects = compiled.set.policies.iter().map(|it| it.subject.clone()).collect();
-    Arc::new(Candidate { of, set: Ok(compiled.set), names: Arc::default(), subjects: Some(subjects) })
+    Arc::new(Candidate { of, about, set: Ok(compiled.set), names: Arc::default(), subjects: Some(subjects) })
 }
 
 fn judge() -> Judge {
@@ -123,6 +124,38 @@ fn findings_count_once_by_how_much_they_matter_where_the_release_selects_whom_th
     let accesses = Accesses { number: 7, found: vec![found("b", Some("cache"), low)], ..Accesses::default() };
     judge.hear(&Told { node: "n1".into(), connection: 1, accesses });
     assert_eq!(judge.said(Instant::now()).findings.all(), 1);
+}
+
+#[test]
+fn what_fails_counts_where_the_release_selects_whose_it_is_and_not_where_a_node_does_not_count() {
+    let mut judge = judge();
+    let of = |name: &str, failed| {
+        (
+            ("team".into(), name.into()),
+            Tried { requests: access::Rate { tried: 10, failed }, ..Tried::default() },
+        )
+    };
+    let tell = |judge: &mut Judge, node: &str, tried| {
+        let accesses = Accesses { number: 7, tried, ..Accesses::default() };
+        judge.hear(&Told { node: node.into(), connection: 1, accesses });
+        judge.said(Instant::now()).errors
+    };
+    assert_eq!(tell(&mut judge, "n2", None), None, "an agent of an older version");
+    // `db` is on the other node: nobody speaks of it here.
+    assert_eq!(tell(&mut judge, "n1", Some(vec![of("web", 1), of("db", 9)])), None);
+    let errors = tell(&mut judge, "n2", Some(vec![of("db", 3), of("gone", 1)])).unwrap();
+    assert_eq!(errors.requests, Rate { tried: 30, failed: 5 }, "who is not known may be selected");
+    assert_eq!(tell(&mut judge, "n3", None), Some(errors), "it has no pods");
+}
+
+#[test]
+fn a_release_that_is_judged_by_the_same_for_another_is_judged_anew() {
+    let first = candidate(4, PARTIES);
+    let of = first.about.clone();
+    let about = Ref { number: 6, ..of.clone() };
+    let set = Ok(PolicySet::empty(Generation(0), policy::World::default()));
+    let another = Candidate { of, about, set, names: Arc::default(), subjects: None };
+    assert!(first.is_of(&candidate(4, "")) && !first.is_of(&another));
 }
 
 #[tokio::test(start_paused = true)]
