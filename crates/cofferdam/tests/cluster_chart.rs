@@ -704,6 +704,103 @@ fn chart_has_the_api_server_ask_who_may_write_a_tier_name_a_key_or_change_a_flee
     );
 }
 
+const FLEETS: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: hub}
+rules: [{apiGroups: [cofferdam.dev], resources: [rollouts, managedclusters], verbs: [get, create, update, patch, delete]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: shops}
+rules: [{apiGroups: [cofferdam.dev], resources: [fleets], resourceNames: [shops], verbs: [roll]}]
+";
+
+#[test]
+fn chart_has_the_hub_ask_who_may_roll_out_to_which_fleet() {
+    let (Some(helm), Some(cluster)) = (helm(), Cluster::start_or_skip()) else { return };
+    must(&cluster, "create namespace cofferdam-system", "");
+    let kinds = Command::new(env!("CARGO_BIN_EXE_cofferdam")).args(["install", "hub"]).output().unwrap();
+    must(&cluster, "apply --server-side -f -", &String::from_utf8(kinds.stdout).unwrap());
+    must(&cluster, "wait --for=condition=Established crd --all --timeout=60s", "");
+    let set = "delegation.enabled=true,rollouts.enabled=true";
+    let arguments = ["template", "cofferdam", "chart", "--namespace", "cofferdam-system", "--set", set];
+    let rendered = run(&helm, &arguments);
+    assert!(rendered.status.success(), "{}", text(&rendered));
+    must(&cluster, "apply -f -", &String::from_utf8(rendered.stdout).unwrap());
+    must(&cluster, "apply -f -", FLEETS);
+    for role in ["hub", "shops"] {
+        must(&cluster, &format!("create clusterrolebinding {role} --clusterrole={role} --user=ann"), "");
+    }
+    let refused = |user: &str, what: &str, object: &str| {
+        let output = kubectl(&cluster, &format!("{what} --as {user}"), object);
+        if output.status.success() { String::new() } else { text(&output) }
+    };
+    let rollout = |name: &str, fleet: &str| {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        format!(
+            "{{apiVersion: cofferdam.dev/v1alpha1, kind: Rollout, metadata: {{name: {name}}}, spec: {{{fleet} \
+             release: {{number: 1, digest: '{digest}'}}, stages: [{{name: dev, clusters: {{}}, gate: {{seconds: 1, flows: 1}}}}]}}}}"
+        )
+    };
+    let member = |label: &str| {
+        format!(
+            "{{apiVersion: cofferdam.dev/v1alpha1, kind: ManagedCluster, metadata: {{name: west, labels: {{{label}}}}}}}"
+        )
+    };
+    let [shops, banks] = ["fleet: shops,", "fleet: banks,"];
+    // What is asked is known to the API server a moment after it was written.
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while refused("ann", "create --dry-run=server -f -", &rollout("r", banks)).is_empty() {
+        assert!(std::time::Instant::now() < end, "nobody asks who may roll out");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    let found = refused("ann", "create -f -", &rollout("r", banks));
+    assert!(
+        found.contains("ann may not roll out to fleet banks: a role must allow the verb roll"),
+        "{found}"
+    );
+    let found = refused("ann", "create -f -", &rollout("r", ""));
+    assert!(found.contains("ann may not roll out to clusters of every fleet"), "{found}");
+    assert_eq!(refused("ann", "create -f -", &rollout("r", shops)), "");
+    let moved = kubectl(&cluster, "replace -f -", &rollout("r", banks));
+    assert!(text(&moved).contains("fleet never changes; make another Rollout"), "{}", text(&moved));
+    must(&cluster, "create -f -", &rollout("b", banks));
+    let found = refused("ann", "delete rollouts.cofferdam.dev b", "");
+    assert!(found.contains("ann may not roll out to fleet banks"), "{found}");
+
+    // A cluster is in the fleet that its label says; so that label is nobody else's to write.
+    let [of_shops, of_banks] = ["cofferdam.dev/fleet: shops", "cofferdam.dev/fleet: banks"];
+    assert_eq!(refused("ann", "create -f -", &member(of_shops)), "");
+    let found = refused("ann", "replace -f -", &member(of_banks));
+    assert!(found.contains("ann may not roll out to fleet banks and shops"), "{found}");
+    must(&cluster, "replace -f -", &member(of_banks));
+    for (what, object) in [
+        ("replace -f -", member(of_shops)),
+        ("replace -f -", member("")),
+        ("delete managedcluster west", String::new()),
+    ] {
+        let found = refused("ann", what, &object);
+        assert!(found.contains("ann may not roll out to "), "{what}: {found}");
+    }
+    // What carries rollouts out writes what each cluster is to have; each cluster writes how it stands.
+    let rollouts = "system:serviceaccount:cofferdam-system:cofferdam-rollouts";
+    let wanted = format!(
+        "{{\"spec\":{{\"wanted\":{{\"enforce\":{{\"number\":0,\"digest\":\"sha256:{}\"}}}}}}}}",
+        "b".repeat(64)
+    );
+    let patch = format!("patch managedcluster west --type=merge -p {wanted}");
+    assert_eq!(refused(rollouts, &patch, ""), "");
+    let status = "patch managedcluster west --subresource=status --type=merge -p {\"status\":{\"beat\":1}}";
+    must(
+        &cluster,
+        "create clusterrole beat --verb=get,patch --resource=managedclusters.cofferdam.dev/status",
+        "",
+    );
+    must(&cluster, "create clusterrolebinding beat --clusterrole=beat --user=west", "");
+    assert_eq!(refused("west", status, ""), "");
+}
+
 #[test]
 fn chart_tells_agents_and_gateways_of_a_collector_that_has_no_rights() {
     let (Some(helm), Some(cluster)) = (helm(), Cluster::start_or_skip()) else { return };

@@ -30,6 +30,8 @@ use std::collections::BTreeMap;
 pub const API_VERSION: &str = "cofferdam.dev/v1alpha1";
 /// Label of the fleet's policies in a cluster.
 pub const LABEL: &str = "cofferdam.dev/of-fleet";
+/// Label of a ManagedCluster: the fleet that it is of, where a hub has several.
+pub const FLEET_LABEL: &str = "cofferdam.dev/fleet";
 /// Policies of which a cluster's status lists the digest of each; of more, only that of all.
 pub const MOST_LISTED: usize = 500;
 /// Problems of a cluster that are read; it tells no more.

@@ -67,6 +67,8 @@ fn what_is_no_plan_is_told_with_its_field() {
         ("/accepted", json!([{}]), "spec.accepted[0]: it accepts every denial"),
         ("/spike", json!(0), "spec.spike: it must be at least 1"),
         ("/silenceSeconds", json!(0), "spec.silenceSeconds: it must be at least 1"),
+        ("/stages/0/gate/errorPercent", json!(101), "spec.stages[0].gate.errorPercent: 101 is no part of"),
+        ("/fleet", json!("My fleet"), "\"My fleet\" is no name of a fleet"),
         ("/gates", json!({}), "unknown field `gates`"),
         ("/stages/0/gate", json!({ "seconds": 1 }), "missing field `flows`"),
         ("/commands", json!([{ "id": 1, "by": "ann", "verb": "Skip" }]), "unknown variant `Skip`"),
@@ -77,14 +79,18 @@ fn what_is_no_plan_is_told_with_its_field() {
     assert_eq!(RolloutSpec::read(None).unwrap_err(), "spec is missing");
 }
 
-#[test]
-fn the_release_at_the_hub_must_be_the_one_that_is_meant() {
+fn eight() -> Release {
     let policy = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": { "name": "web", "namespace": "shop" },
         "spec": { "podSelector": {} },
     });
     let header = Header { number: 8, fallback: Some(reference(7)), rollback_to: None };
-    let eight = Release::build(header, &[policy]).unwrap().0;
+    Release::build(header, &[policy]).unwrap().0
+}
+
+#[test]
+fn the_release_at_the_hub_must_be_the_one_that_is_meant() {
+    let eight = eight();
     let asked = |release: Ref, fallback: Value| {
         let spec = with("/fallback", fallback);
         RolloutSpec { release, ..RolloutSpec::read(Some(&spec)).unwrap() }
@@ -98,6 +104,36 @@ fn the_release_at_the_hub_must_be_the_one_that_is_meant() {
         let said = asked(eight.reference(), fallback).agrees_with(&sealed).unwrap_err();
         assert!(said.contains("was signed to fall back to {number: 7, digest: sha256:"), "{said}");
     }
+}
+
+#[test]
+fn a_rollout_of_a_fleet_selects_its_clusters_alone_and_takes_no_release_of_another() {
+    let mut of_shops = with("/fleet", json!("shops"));
+    let stages = plan(&of_shops).unwrap().stages;
+    let labels =
+        |of: &[(&str, &str)]| of.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    let fleet = "cofferdam.dev/fleet";
+    assert!(stages[0].clusters.selects(&labels(&[("env", "dev"), (fleet, "shops")])));
+    for others in [&[("env", "dev")][..], &[("env", "dev"), (fleet, "banks")], &[(fleet, "shops")]] {
+        assert!(!stages[0].clusters.selects(&labels(others)), "{others:?}");
+    }
+    of_shops["stages"][1]["clusters"]["matchLabels"][fleet] = "banks".into();
+    let said = plan(&of_shops).unwrap_err();
+    assert_eq!(said, "spec.stages[1].clusters: it selects clusters of fleet banks, and spec.fleet is shops");
+
+    let release = eight();
+    let asked = |of: Option<&str>| {
+        let fleet = of.map(|it| it.parse().unwrap());
+        let spec = RolloutSpec::read(Some(&spec())).unwrap();
+        RolloutSpec { release: release.reference(), fleet, ..spec }
+    };
+    let unnamed = Envelope::seal(&release, &[]);
+    let shops = Envelope::seal(&release.clone().of_fleet("shops".parse().unwrap()).unwrap(), &[]);
+    for (of, envelope) in [(None, &shops), (Some("shops"), &shops), (Some("shops"), &unnamed)] {
+        assert_eq!(asked(of).agrees_with(envelope), Ok(()), "{of:?}");
+    }
+    let said = asked(Some("banks")).agrees_with(&shops).unwrap_err();
+    assert_eq!(said, "spec.fleet says banks, and release-8 was signed for fleet shops");
 }
 
 /// A rollout over clusters with these values of `env`, at an hour, with members.

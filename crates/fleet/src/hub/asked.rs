@@ -3,13 +3,15 @@
 //! Enters: the object's `spec`, or a release that the hub has. Leaves: a [`Plan`], or everything that is wrong with it, by field.
 //! Guarantees: what is not understood is no plan. Does not: know other rollouts ([`super::share`]).
 
-use super::Drift;
+use super::{Drift, FLEET_LABEL};
 use crate::envelope::Envelope;
+use crate::name::FleetName;
 use crate::release::Ref;
 use crate::rollout::{Accepted, Command, Gate, MOST_STAGES, Plan, Stage};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Most commands in one object: who asks removes those that were handled.
 pub const MOST_COMMANDS: usize = 64;
@@ -29,6 +31,9 @@ pub struct RolloutSpec {
     /// Denials that are meant.
     #[serde(default)]
     pub accepted: Vec<Accepted>,
+    /// Only clusters whose label [`FLEET_LABEL`] is this, and no release of another fleet. `None`: whichever clusters stages select.
+    #[serde(default)]
+    pub fleet: Option<FleetName>,
     /// So many denials of what worked before, at one cluster, take it back.
     #[serde(default = "one")]
     pub spike: u64,
@@ -89,10 +94,19 @@ impl RolloutSpec {
         let mut wrong = self.wrong();
         let mut stages = Vec::new();
         for (index, stage) in self.stages.iter().enumerate() {
-            let clusters = crds::LabelSelector::read(&stage.clusters).unwrap_or_else(|problem| {
+            let mut clusters = crds::LabelSelector::read(&stage.clusters).unwrap_or_else(|problem| {
                 wrong.push(format!("spec.stages[{index}].clusters: {problem}"));
                 crds::LabelSelector::default()
             });
+            if let Some(fleet) = &self.fleet {
+                let fleet: Arc<str> = fleet.to_string().into();
+                let before = clusters.match_labels.insert(FLEET_LABEL.into(), Arc::clone(&fleet));
+                if let Some(other) = before.filter(|it| *it != fleet) {
+                    wrong.push(format!(
+                        "spec.stages[{index}].clusters: it selects clusters of fleet {other}, and spec.fleet is {fleet}"
+                    ));
+                }
+            }
             let (name, gate) = (stage.name.clone(), stage.gate);
             stages.push(Stage { name, clusters, gate, approval: stage.approval, hold: stage.hold_seconds });
         }
@@ -163,6 +177,11 @@ impl RolloutSpec {
                 "{name} at the hub is release {found}, and spec.release says {}",
                 self.release
             ));
+        }
+        if let (Some(fleet), Some(signed)) = (&self.fleet, release.fleet())
+            && signed != fleet
+        {
+            return Err(format!("spec.fleet says {fleet}, and {name} was signed for fleet {signed}"));
         }
         let signed = release.header().fallback.as_ref();
         if signed == self.fallback.as_ref() {

@@ -1,7 +1,7 @@
 //! The definition of Rollout, and what holds people to their own names in it.
 
 use super::asked::{MOST_ACCEPTED, MOST_COMMANDS};
-use super::{definition, object, reference, text, whole_number};
+use super::{FLEET_LABEL, definition, object, reference, text, whole_number};
 use crate::rollout::MOST_STAGES;
 use serde_json::{Value, json};
 
@@ -76,12 +76,16 @@ fn spec() -> Value {
         "description": "No stage begins or is enforced. Going back still happens by itself.",
     });
     let mut spec = object(
-        "What is asked for. Release, fallback and stages never change: make another Rollout.",
+        "What is asked for. Release, fallback, fleet and stages never change: make another Rollout.",
         &["release", "stages"],
         &json!({
             "release": reference("What is rolled out."),
             "fallback": reference("What the release was signed to fall back to; left out: nothing, and then it cannot be taken back."),
             "stages": stages,
+            "fleet": {
+                "type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+                "description": format!("Only clusters whose label {FLEET_LABEL} is this, and no release that was signed for another fleet. Left out: whichever clusters the stages select."),
+            },
             "accepted": accepted,
             "spike": at_least_one("So many denials of what worked before, at one cluster, take it back everywhere.", 1),
             "silenceSeconds": at_least_one("After so long without a word of it, what a cluster said does not count.", 120),
@@ -92,11 +96,16 @@ fn spec() -> Value {
     );
     if let Some(fields) = spec.as_object_mut() {
         let same = |field: &str| format!("self.{field} == oldSelf.{field}");
-        let both = "has(self.fallback) == has(oldSelf.fallback) && (!has(self.fallback) || self.fallback == oldSelf.fallback)";
+        let both = |field: &str| {
+            format!(
+                "has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
+            )
+        };
         let message = "never changes; make another Rollout";
         let rules = json!([
             { "rule": same("release"), "message": format!("release {message}") },
-            { "rule": both, "message": format!("fallback {message}") },
+            { "rule": both("fallback"), "message": format!("fallback {message}") },
+            { "rule": both("fleet"), "message": format!("fleet {message}") },
             { "rule": same("stages"), "message": format!("stages {message}") },
         ]);
         fields.insert("x-kubernetes-validations".to_owned(), rules);
