@@ -505,6 +505,34 @@ test("a workload is found on the map, also in a folded box, and shown by Enter",
   server.close();
 });
 
+test("the map shows what is between clusters, where workloads of others are known", async () => {
+  const server = await mock({ rate: 0 });
+  const visitor = await visit(server, { path: "map" });
+  const { page } = visitor;
+  const drawn = () => page.evaluate(() => document.querySelector(".drawing")?.cy?.nodes().map((node) => node.data("label") ?? node.id()) ?? []);
+  const toggle = page.getByRole("button", { name: "Between clusters" });
+  await page.waitForFunction(() => document.querySelector(".drawing")?.cy?.nodes().length > 0);
+  assert.equal(await toggle.count(), 0, "nobody of another cluster is known");
+  await page.route(/\/api\/v1\/graph/, async (route) => {
+    const answer = await (await route.fetch()).json();
+    const edge = { ...answer.edges[0], source: "serve/Deployment/rag-api", destination: "serve@west/Deployment/inference", denied: 0, allowed: 7 };
+    const node = { id: edge.destination, kind: "workload", namespace: "serve@west", label: edge.destination };
+    await route.fulfill({ json: { ...answer, nodes: [...answer.nodes, node], edges: [...answer.edges, edge] } });
+  });
+  await page.reload();
+  await toggle.click();
+  await page.getByText("2 parties, 1 lines").waitFor();
+  await page.waitForFunction(() => document.querySelector(".drawing")?.cy?.edges().length === 1);
+  const names = (await drawn()).join(" ");
+  assert.ok(names.includes("cluster west") && names.includes("this cluster"), names);
+  await shot(page, "map-between-clusters");
+  await unhurt(visitor);
+  await toggle.click();
+  await page.waitForFunction(() => document.querySelector(".drawing")?.cy?.edges().length > 1);
+  await visitor.close();
+  server.close();
+});
+
 test("clusters: a gate's numbers beside what it asks for, who drifted, and how to get there without a hub", async () => {
   const server = await mock();
   const visitor = await visit(server, { path: "clusters" });
@@ -512,8 +540,9 @@ test("clusters: a gate's numbers beside what it asks for, who drifted, and how t
   const rollout = page.getByRole("article", { name: "Rollout release-8" });
   await rollout.waitFor();
   const stage = rollout.locator('[aria-current="step"]');
-  assert.match(await stage.textContent(), /prod.*judges without effect.*needs approval.*2,231 of 3,600 s.*38,112 of 50,000.*12 · at most 0 and 3 accepted.*0 · at most 0 of medium severity or higher.*4 lower/s);
-  assert.match(await stage.locator("tr", { hasText: "prod-us" }).textContent(), /4 low/);
+  assert.match(await stage.textContent(), /prod.*judges without effect.*needs approval.*2,231 of 3,600 s.*38,112 of 50,000.*12 · at most 0 and 3 accepted.*0 · at most 0 of medium severity or higher.*4 lower.*7.5 % · at most 5 % at any one cluster 3 of 40 requests/s);
+  assert.match(await stage.locator("tr", { hasText: "prod-us" }).textContent(), /4 low7.5 %/);
+  assert.match(await stage.locator("tr", { hasText: "prod-eu" }).textContent(), /–$/);
   assert.match(await rollout.textContent(), /held.*release 8, falls back to 7/s);
   const row = page.getByRole("row").filter({ hasText: "prod-us" }).last();
   assert.match(await row.textContent(), /2 changed, and put back/);

@@ -295,9 +295,11 @@ export function fleet(now, has) {
   if (!has) return { has_hub: false, clusters: [], more_clusters: 0, rollouts: [] };
   const release = (number) => ({ number, digest: `sha256:${String(number).repeat(64).slice(0, 64)}` });
   const cluster = (name, env, enforced, more = {}) => ({ name, labels: [`env=${env}`, "region=eu"], wanted: release(enforced), enforced: release(enforced), silent_seconds: 3, policies: 41, effective: release(enforced).digest, drift_is: "correct", drift: [], problems: [], ...more });
-  const numbers = (more) => ({ clusters: 0, reporting: 0, failing: 0, seconds: 0, flows: 0, denials: 0, accepted: 0, findings: 0, by_severity: { low: 0, medium: 0, high: 0 }, ...more });
+  const errors = (more) => ({ connections: { tried: 0, failed: 0 }, names: { tried: 0, failed: 0 }, requests: { tried: 0, failed: 0 }, ...more });
+  const failing = errors({ names: { tried: 900, failed: 4 }, requests: { tried: 40, failed: 3 } });
+  const numbers = (more) => ({ clusters: 0, reporting: 0, failing: 0, seconds: 0, flows: 0, denials: 0, accepted: 0, findings: 0, by_severity: { low: 0, medium: 0, high: 0 }, errors: errors({}), ...more });
   const member = (name, more) => ({ name, told: "shadow", silent_seconds: 3, seconds: 0, flows: 0, denials: 0, findings: 0, by_severity: { low: 0, medium: 0, high: 0 }, ...more });
-  const gate = { seconds: 3600, flows: 50_000, findings: 0, severity: "medium" };
+  const gate = { seconds: 3600, flows: 50_000, findings: 0, severity: "medium", error_percent: 5 };
   const stage = (name, phase, more = {}) => ({ name, phase, selects: 2, gate, approval: false, hold_seconds: 1800, numbers: numbers({}), missing: [], clusters: [], more_clusters: 0, ...more });
   const decision = (minutes, what, stage_, why, by = "") => ({ time: new Date(now - minutes * 60_000).toISOString(), what, stage: stage_, by, why });
   return {
@@ -314,9 +316,9 @@ export function fleet(now, has) {
         stages: [
           stage("canary", "through", { selects: 1, numbers: numbers({ clusters: 1, reporting: 1, seconds: 5400, flows: 91_222 }), clusters: [member("canary-1", { told: "enforce", seconds: 5400, flows: 91_222 })] }),
           stage("prod", "shadow", {
-            approval: true, numbers: numbers({ clusters: 2, reporting: 2, seconds: 2231, flows: 38_112, denials: 12, accepted: 3, by_severity: { low: 4, medium: 0, high: 0 } }),
+            approval: true, numbers: numbers({ clusters: 2, reporting: 2, seconds: 2231, flows: 38_112, denials: 12, accepted: 3, by_severity: { low: 4, medium: 0, high: 0 }, errors: failing }),
             missing: ["prod-eu: 2231 of 3600 s", "prod-us: 12 would be denied that are not accepted, such as train/Job/finetune to serve/StatefulSet/vector-db port 6333"],
-            clusters: [member("prod-eu", { seconds: 2231, flows: 20_100 }), member("prod-us", { seconds: 2240, flows: 18_012, denials: 12, findings: 4, by_severity: { low: 4, medium: 0, high: 0 } })],
+            clusters: [member("prod-eu", { seconds: 2231, flows: 20_100 }), member("prod-us", { seconds: 2240, flows: 18_012, denials: 12, findings: 4, by_severity: { low: 4, medium: 0, high: 0 }, errors: failing })],
           }),
           stage("edge", "pending", { selects: 1 }),
         ],

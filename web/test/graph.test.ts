@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { CROWDED, MOST_EDGES, newStandsOut, picture, width } from "../src/lib/graph";
+import { CROWDED, hasOthers, MOST_EDGES, newStandsOut, picture, width } from "../src/lib/graph";
 import type { Graph, GraphEdge } from "../src/lib/types";
 import { asFilter } from "../src/pages/Map";
 
@@ -14,6 +14,21 @@ function graph(workloads: number, edges: GraphEdge[]): Graph {
 }
 
 describe("the map's picture", () => {
+  it("shows between clusters who of one met whom of another, each cluster as a box", () => {
+    const west = { id: "ml@west/Job/train", kind: "workload" as const, namespace: "ml@west", label: "train" };
+    const outside = { id: "api.example", kind: "external" as const, label: "api.example" };
+    const edges = [edge("ns0/Deployment/w0", west.id), edge("ns0/Deployment/w0", "ns1/Deployment/w1"), edge("ns1/Deployment/w1", outside.id)];
+    const whole = { ...graph(4, edges), nodes: [...graph(4, []).nodes, west, outside] };
+    expect(hasOthers(whole) && !hasOthers(graph(4, edges))).toBe(true);
+    const found = picture(whole, new Set(), true);
+    expect(found.boxes.map((box) => [box.id, box.title, box.nodes.map((node) => node.id)])).toEqual([
+      ["c:", "this cluster", ["ns0/Deployment/w0"]], ["c:west", "cluster west", ["ml@west/Job/train"]],
+    ]);
+    expect(found.lines.map((line) => [line.source, line.destination])).toEqual([["ns0/Deployment/w0", "ml@west/Job/train"]]);
+    expect(asFilter("c:west", found)).toBeNull();
+    expect(picture(whole, new Set()).boxes.map((box) => box.title)).toContain("ml@west");
+  });
+
   it("shows each workload where there are few", () => {
     const found = picture(graph(8, [edge("ns0/Deployment/w0", "ns1/Deployment/w1")]), new Set());
     expect(found.boxes.map((box) => [box.title, box.folded, box.nodes.length])).toEqual([["ns0", false, 2], ["ns1", false, 2], ["ns2", false, 2], ["ns3", false, 2]]);

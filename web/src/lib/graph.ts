@@ -54,11 +54,38 @@ export function boxOf(node: GraphNode): { id: string; title: string; kind: Box["
   }
 }
 
-function boxes(nodes: GraphNode[], turned: ReadonlySet<string>): Map<string, Box> {
+/** The other cluster that a workload is of, whose namespace is called `ml@west` here. */
+function clusterOf(node: GraphNode): string | null {
+  const { title, kind } = boxOf(node);
+  return kind === "namespace" && title.includes("@") ? title.slice(title.lastIndexOf("@") + 1) : null;
+}
+
+/** Whether any workload is of another cluster. */
+export function hasOthers(graph: Graph): boolean {
+  return graph.nodes.some((node) => clusterOf(node) !== null);
+}
+
+/** The box of a node where each cluster is one. */
+function clusterBoxOf(node: GraphNode): ReturnType<typeof boxOf> {
+  const box = boxOf(node);
+  if (box.kind !== "namespace") return box;
+  const cluster = clusterOf(node);
+  return { id: `c:${cluster ?? ""}`, title: cluster === null ? "this cluster" : `cluster ${cluster}`, kind: "namespace" };
+}
+
+/** What is between workloads of two clusters. */
+export function betweenClusters(graph: Graph): Graph {
+  const clusters = new Map(graph.nodes.map((node) => [node.id, clusterOf(node)]));
+  const edges = graph.edges.filter((edge) => clusters.get(edge.source) !== clusters.get(edge.destination));
+  const ends = new Set(edges.flatMap((edge) => [edge.source, edge.destination]));
+  return { ...graph, edges, nodes: graph.nodes.filter((node) => ends.has(node.id)) };
+}
+
+function boxes(nodes: GraphNode[], turned: ReadonlySet<string>, placeOf: typeof boxOf): Map<string, Box> {
   const found = new Map<string, Box>();
   const together: Box[] = [];
   for (const node of nodes) {
-    const of = boxOf(node);
+    const of = placeOf(node);
     if (typeof node.members === "number") {
       together.push({ id: node.id, title: node.label, kind: of.kind, nodes: [], size: node.members, folded: true });
       continue;
@@ -82,9 +109,10 @@ function strength(line: Line): number {
   return (line.denied > 0 ? 2 ** 52 : 0) + (line.isNew ? 2 ** 51 : 0) + Math.min(line.bytes + line.allowed, 2 ** 50);
 }
 
-/** What is drawn, with the boxes in `turned` the other way than they would be by themselves. */
-export function picture(graph: Graph, turned: ReadonlySet<string>): Picture {
-  const all = boxes(graph.nodes, turned);
+/** What is drawn, with the boxes in `turned` the other way than they would be by themselves; of `byCluster`, only what is between clusters. */
+export function picture(whole: Graph, turned: ReadonlySet<string>, byCluster = false): Picture {
+  const graph = byCluster ? betweenClusters(whole) : whole;
+  const all = boxes(graph.nodes, turned, byCluster ? clusterBoxOf : boxOf);
   const shown = new Map<string, string>();
   for (const box of all.values()) {
     if (box.nodes.length === 0) shown.set(box.id, box.id);

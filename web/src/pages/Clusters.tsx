@@ -66,12 +66,12 @@ function Limit({ name, has, most, note }: { name: string; has: number; most: num
 }
 
 function Errors({ most, of }: { most: number; of: FleetErrors }) {
-  const [share, what] = failing(of);
+  const { percent, what } = failing(of);
   return (
     <div>
       <dt>errors</dt>
-      <dd>
-        <strong>{share}</strong> · at most {most} % at any one cluster {what && <span className="muted">{what}</span>}
+      <dd className={percent > most ? "text-deny" : ""}>
+        <strong>{percent.toFixed(1)} %</strong> · at most {most} % at any one cluster {what && <span className="muted">{what}</span>}
       </dd>
     </div>
   );
@@ -83,12 +83,12 @@ function graveness(of: FleetFindings): string {
   return told.filter(([number]) => number > 0).map(([number, word]) => `${count(number)} ${word}`).join(", ");
 }
 
-/** Of connections, names or requests, whichever fail most often, and how many of them. */
-function failing(of: FleetErrors): [string, string] {
+/** Of connections, names or requests, whichever fail most often: of a hundred how many, and in words. */
+function failing(of: FleetErrors): { percent: number; what: string } {
   const all = [[of.connections, "connections"], [of.names, "names"], [of.requests, "requests"]] as const;
-  const share = ({ tried, failed }: FleetRate) => failed / Math.max(tried, failed, 1);
-  const [worst, what] = all.reduce((a, b) => (share(b[0]) > share(a[0]) ? b : a));
-  return worst.failed > 0 ? [`${(share(worst) * 100).toFixed(1)} %`, `${count(worst.failed)} of ${count(worst.tried)} ${what}`] : ["0 %", ""];
+  const percent = ({ tried, failed }: FleetRate) => (failed / Math.max(tried, failed, 1)) * 100;
+  const [worst, what] = all.reduce((a, b) => (percent(b[0]) > percent(a[0]) ? b : a));
+  return { percent: percent(worst), what: worst.failed > 0 ? `${count(worst.failed)} of ${count(worst.tried)} ${what}` : "" };
 }
 
 /** Which findings a gate counts, and how many it passes over. */
@@ -128,7 +128,7 @@ function Members({ of, more, label }: { of: FleetMember[]; more: number; label: 
               <td className="number">{count(it.flows)}</td>
               <td className={`number ${it.denials > 0 ? "text-deny" : ""}`}>{count(it.denials)}</td>
               <td className="number">{graveness(it.by_severity) || count(it.findings)}</td>
-              <td className="number" title={it.errors ? failing(it.errors)[1] : undefined}>{it.errors ? failing(it.errors)[0] : "–"}</td>
+              <td className="number" title={it.errors ? failing(it.errors).what : undefined}>{it.errors ? `${failing(it.errors).percent.toFixed(1)} %` : "–"}</td>
               <td>{it.problem && <Name text={it.problem} wrap />}</td>
             </tr>
           ))}

@@ -3,7 +3,7 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { asked, get, type Query } from "../lib/api";
 import { edgesCommand } from "../lib/cli";
 import { bytes, count } from "../lib/format";
-import { boxOf, newStandsOut, picture, type Line, type Picture } from "../lib/graph";
+import { boxOf, hasOthers, newStandsOut, picture, type Line, type Picture } from "../lib/graph";
 import { filters, go, useRoute } from "../lib/route";
 import { useTheme } from "../lib/theme";
 import type { Graph } from "../lib/types";
@@ -203,7 +203,7 @@ export default function MapPage() {
   // What only tells how the picture is shown does not make another one.
   const asking = useMemo(() => {
     const all = new URLSearchParams(params);
-    for (const key of ["at", "find", "view", "moment", "window", "turned"]) all.delete(key);
+    for (const key of ["at", "find", "view", "moment", "window", "turned", "across"]) all.delete(key);
     return all.toString();
   }, [params]);
   const turnedText = params.get("turned");
@@ -228,10 +228,12 @@ export default function MapPage() {
     staleTime: 60_000,
   });
   const isThen = moment !== null;
+  const across = params.get("across") === "1";
+  const others = useMemo(() => found.data !== undefined && hasOthers(found.data), [found.data]);
   const of = useMemo(() => {
     if (!found.data) return null;
-    return picture(isThen ? among(found.data, then.data ?? NOBODY) : found.data, turnedOf(turnedText));
-  }, [found.data, then.data, isThen, turnedText]);
+    return picture(isThen ? among(found.data, then.data ?? NOBODY) : found.data, turnedOf(turnedText), across);
+  }, [found.data, then.data, isThen, turnedText, across]);
   const find = params.get("find") ?? "";
   const matches = useMemo(() => (of && find.trim() !== "" ? matching(of, find) : null), [of, find]);
   const foundIds = useMemo(() => (matches ? new Set(matches) : null), [matches]);
@@ -259,6 +261,11 @@ export default function MapPage() {
         <button type="button" aria-pressed={params.get("new") === "1"} onClick={() => go(page, { new: params.get("new") === "1" ? null : "1" }, true)}>
           Only new
         </button>
+        {(across || others) && (
+          <button type="button" aria-pressed={across} onClick={() => go(page, { across: across ? null : "1", at: null, turned: null }, true)}>
+            Between clusters
+          </button>
+        )}
         <input
           type="search"
           className="find"
@@ -296,8 +303,9 @@ export default function MapPage() {
       ) : found.isError && !found.data ? (
         <Problem error={found.error} retry={() => void found.refetch()} />
       ) : !of || (of.boxes.length === 0 && !isThen) ? (
-        <Empty title="Nobody met anybody in this time">
+        <Empty title={across ? "Nobody of one cluster met anybody of another in this time" : "Nobody met anybody in this time"}>
           <p>
+            {across && "Workloads of other clusters are known where identities are exchanged. "}
             The map shows who reached, or tried to reach, whom. Choose a longer time or fewer filters, or let the example run: <code>make run</code>.
           </p>
         </Empty>
