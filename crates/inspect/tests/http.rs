@@ -125,6 +125,7 @@ fn shapes_of_request_smuggling_are_refused() {
     }
     refused("POST / HTTP/1.0\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n", HttpFlaw::Framing);
     refused("GET / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9\r\n\r\n", HttpFlaw::Framing);
+    refused("get / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9\r\n\r\n", HttpFlaw::Framing);
     for chunks in [
         "5;x=y\r\n",
         "5\n",
