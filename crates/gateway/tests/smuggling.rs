@@ -486,6 +486,13 @@ fn a_head_that_does_not_come_to_its_end_is_cut_and_an_idle_connection_is_not() {
         client.flush().unwrap();
         let record = world.proxy.record();
         assert_eq!((record.reason, record.end), (Reason::Timeout, End::Cut), "{way:?}");
+        let mut client = connect(&world);
+        client.write_all(FIRST.as_bytes()).unwrap();
+        assert_eq!(answer(client.as_mut()), "http/1.1 200 ok");
+        client.write_all(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nHost: hub").unwrap();
+        client.flush().unwrap();
+        let record = world.proxy.record();
+        assert_eq!((record.reason, record.end), (Reason::Timeout, End::Cut), "{way:?}");
     }
 }
 

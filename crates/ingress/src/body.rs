@@ -299,6 +299,14 @@ impl Outgoing {
         self.reading.is_ambiguous()
     }
 
+    /// Whether nothing is in it. Of one that does not say so, no more is held than shows it.
+    pub(crate) async fn is_empty(&mut self) -> Result<bool, Unread> {
+        while self.held_bytes == 0 && !self.is_over && self.exact().is_none() {
+            self.hold_more().await?;
+        }
+        Ok(self.exact().unwrap_or(self.held_bytes as u64) == 0)
+    }
+
     /// Holds all of it.
     pub(crate) async fn hold_all(&mut self) -> Result<(), Unread> {
         while !self.is_over {

@@ -4,7 +4,7 @@
 //! requests that are taken back at once ends the connection (CVE-2023-44487), and a head is bounded in whatever frames it
 //! comes. Does not: judge requests.
 
-use crate::config::{Limits, Live};
+use crate::config::Live;
 use crate::crowd::Full;
 use crate::pool::Spoken;
 use crate::reason::Reason;
@@ -181,12 +181,14 @@ async fn run(exchange: Exchange, stream: impl Stream, is_http2: bool, mut phase:
     let answering = Arc::clone(&exchange);
     let service = service_fn(move |request| Arc::clone(&answering).answer(request));
     let mut end = phase.clone();
+    let active = &exchange.client.active;
     let last = async {
         tokio::select! {
-            () = idle(&exchange.client.active, limits) => {}
+            () = idle(active, limits.idle) => {}
             _gone = phase.wait_for(|phase| *phase != Phase::Serving) => {}
         }
     };
+    let last = (last, idle(active, limits.head));
     let serving = async {
         if is_http2 {
             let mut builder = http2::Builder::new(Streams { within: limits.write });
@@ -217,11 +219,12 @@ async fn run(exchange: Exchange, stream: impl Stream, is_http2: bool, mut phase:
     }
 }
 
-/// Drives a connection to its end; has it take no further requests once `last` returns.
+/// Drives a connection to its end; has it take no further requests once `last` returns, and ends it where `gone` does then: whoever said
+/// nothing that the parser could end in good order keeps no place.
 async fn until_last<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     end: impl Fn(Pin<&mut C>),
-    last: impl Future<Output = ()>,
+    (last, gone): (impl Future<Output = ()>, impl Future<Output = ()>),
 ) -> hyper::Result<()> {
     let (mut connection, mut last) = (pin!(connection), pin!(last));
     tokio::select! {
@@ -229,14 +232,17 @@ async fn until_last<C: Future<Output = hyper::Result<()>>>(
         () = &mut last => {}
     }
     end(connection.as_mut());
-    connection.await
+    tokio::select! {
+        served = &mut connection => served,
+        () = gone => Ok(()),
+    }
 }
 
-/// Returns when no request was there for long enough.
-async fn idle(active: &Arc<()>, limits: &Limits) {
+/// Returns when no request was there for so long.
+async fn idle(active: &Arc<()>, within: Duration) {
     // The connection has one itself, and a request one each.
     let is_idle = || Arc::strong_count(active) <= 1;
-    let step = limits.idle / 4;
+    let step = within / 4;
     let mut quiet = 0;
     while quiet < 4 {
         sleep(step).await;

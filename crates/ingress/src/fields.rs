@@ -5,7 +5,7 @@ use crate::filters::FRAMING;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use inspect::fields::takes_trailers;
-pub(crate) use inspect::fields::{Asks, authority, strip, upgrade};
+pub(crate) use inspect::fields::{Asks, authority, is_bodiless, strip, strip_named, upgrade};
 use std::net::IpAddr;
 
 /// Fields by which a client could say of itself what only a gateway knows: where it comes from, who it is, or what it asks for.

@@ -192,7 +192,8 @@ impl Exchange {
         let mut guard = Guard::new(&self.shared.sink, &begin, &self.client.active);
         let mut caller = Caller::of(request.headers());
         let upgrade = (asks == Asks::WebSocket).then(|| hyper::upgrade::on(&mut request));
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        fields::strip_named(&mut head.headers);
         let will_continue = head.headers.contains_key(header::EXPECT);
         let found = self.found(&live, host.as_deref(), asks, &head, &mut guard);
         let of_route = found.as_ref().ok().and_then(|way| way.rule.filters.cors.clone());
@@ -296,6 +297,11 @@ impl Exchange {
             }
         };
         body.belongs_to(turn.consumer());
+        if fields::is_bodiless(head.method.as_str()) && !body.is_empty().await? {
+            // Of HTTP/1 the socket refuses it.
+            let why = "it has a body, which servers may take for the next request: its method has none";
+            return Err(Stop::because(Reason::HttpMalformed, why));
+        }
         guard.record.operation = body.understand().await?;
         guard.rpc = body.rpc_ids(&guard.record.operation, &head.headers).await;
         let may = judging.may(&consumer, head, asking.target.path(), body, guard);

@@ -1,7 +1,8 @@
 //! One endpoint of a backend: its connections, and how much it has to do.
 //!
-//! Guarantees: a request goes over a connection that was idle or over one of its own (HTTP/1), or over one that all share
-//! (HTTP/2); one that was idle and turns out to be gone costs nobody a request, nor does one whose endpoint goes away or refuses what it
+//! Guarantees: a request goes over a connection that was idle or over one of its own (HTTP/1), or over one that others share
+//! (HTTP/2), and there it waits for none of them: not for their answers to be taken, and not for one of as many streams as the endpoint
+//! says that it takes; one that was idle and turns out to be gone costs nobody a request, nor does one whose endpoint goes away or refuses what it
 //! did nothing with. Does not: try a request again with which an endpoint may have done anything.
 
 use crate::body::{Broken, Outgoing};
@@ -12,6 +13,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use resend::{MAX_KEPT, Original, Sending, Unanswered, Watched, Written};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,6 +33,13 @@ const MAX_IDLE: usize = 64;
 const IDLE: Duration = Duration::from_secs(55);
 /// How long a connection has to end the answer before, to be used again.
 const SETTLE: Duration = Duration::from_secs(1);
+/// Bytes of an answer over HTTP/2 that are taken before its client takes them.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// The same of a connection: the most that there can be (RFC 9113, section 6.9.1), so that answers that nobody takes keep none of the
+/// others waiting. How many there are is bounded by who may begin.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// Streams of a connection that an endpoint takes at once, until it says how many (RFC 9113, section 6.5.2).
+const STREAMS: usize = 100;
 /// How long an endpoint that could not be reached is left alone where others are there.
 const REST: Duration = Duration::from_secs(5);
 
@@ -107,7 +116,7 @@ struct Idle {
     since: Instant,
 }
 
-/// A connection that all share.
+/// A connection that requests share. Each that goes over it holds it.
 #[derive(Debug)]
 struct Session {
     sender: http2::SendRequest<Carried>,
@@ -130,7 +139,9 @@ pub(crate) struct Endpoint {
     /// Requests that are not over.
     running: AtomicUsize,
     idle: Mutex<Vec<Idle>>,
-    shared: Mutex<Option<Arc<Session>>>,
+    shared: Mutex<Vec<Arc<Session>>>,
+    /// How many streams of one of these it takes, as it said last.
+    streams: Arc<AtomicUsize>,
     failed: Mutex<Option<Instant>>,
 }
 
@@ -139,6 +150,7 @@ pub(crate) struct Endpoint {
 pub(crate) struct Lease {
     pub(crate) endpoint: Arc<Endpoint>,
     sender: Option<http1::SendRequest<Carried>>,
+    session: Option<Arc<Session>>,
 }
 
 fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -154,6 +166,7 @@ impl Endpoint {
             running: AtomicUsize::new(0),
             idle: Mutex::default(),
             shared: Mutex::default(),
+            streams: Arc::new(AtomicUsize::new(STREAMS)),
             failed: Mutex::default(),
         }
     }
@@ -171,7 +184,7 @@ impl Endpoint {
     /// Counts a request to it.
     pub(crate) fn lease(self: &Arc<Self>) -> Lease {
         self.running.fetch_add(1, Ordering::Relaxed);
-        Lease { endpoint: Arc::clone(self), sender: None }
+        Lease { endpoint: Arc::clone(self), sender: None, session: None }
     }
 
     fn take_idle(&self) -> Option<http1::SendRequest<Carried>> {
@@ -221,25 +234,48 @@ impl Endpoint {
         Some(sender)
     }
 
+    /// A connection that has a stream left, or a new one: no more of them than requests.
     async fn open_http2(&self, within: Duration) -> Option<Arc<Session>> {
-        let known = lock(&self.shared).clone().filter(|session| !session.sender.is_closed());
-        if known.is_some() {
-            return known;
+        let most = self.streams.load(Ordering::Relaxed).max(1);
+        {
+            let mut shared = lock(&self.shared);
+            shared.retain(|session| !session.sender.is_closed());
+            // Held here once, and by each request.
+            if let Some(known) = shared.iter().find(|session| Arc::strong_count(session) <= most) {
+                return Some(Arc::clone(known));
+            }
         }
         let written = Written::default();
         let io = TokioIo::new(Watched::new(self.connect(within).await?, &written));
         let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder.max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
-        let (sender, connection) = tokio::time::timeout(within, builder.handshake(io)).await.ok()?.ok()?;
-        tokio::spawn(async move { drop(connection.await) });
+        builder
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_max_send_streams(most)
+            .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
+        let (sender, mut connection) =
+            tokio::time::timeout(within, builder.handshake(io)).await.ok()?.ok()?;
+        let streams = Arc::clone(&self.streams);
+        tokio::spawn(poll_fn(move |cx| {
+            let over = Pin::new(&mut connection).poll(cx).map(drop);
+            streams.store(connection.current_max_send_streams(), Ordering::Relaxed);
+            over
+        }));
         let session = Arc::new(Session { sender, written });
-        *lock(&self.shared) = Some(Arc::clone(&session));
+        lock(&self.shared).push(Arc::clone(&session));
         Some(session)
     }
 
     /// No further request goes over this connection.
     fn leave(&self, session: &Arc<Session>) {
-        drop(lock(&self.shared).take_if(|shared| Arc::ptr_eq(shared, session)));
+        lock(&self.shared).retain(|shared| !Arc::ptr_eq(shared, session));
+    }
+
+    /// Of the connections that nobody uses, one is enough.
+    fn tidy(&self) {
+        let mut has_unused = false;
+        let mut is_first = || !std::mem::replace(&mut has_unused, true);
+        lock(&self.shared).retain(|session| Arc::strong_count(session) > 1 || is_first());
     }
 }
 
@@ -293,10 +329,11 @@ impl Lease {
             }
         };
         while let Some(session) = self.endpoint.open_http2(connect).await {
+            let session = self.session.insert(session);
             match session.send(head.clone(), &body).await {
                 Ok(answer) => return Ok(answer),
                 Err(Unanswered::Broken) => return Err(Failed::Broke),
-                Err(Unanswered::Unprocessed) => self.endpoint.leave(&session),
+                Err(Unanswered::Unprocessed) => self.endpoint.leave(session),
             }
             if std::mem::replace(&mut was_refused, true) {
                 break;
@@ -316,6 +353,9 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.endpoint.running.fetch_sub(1, Ordering::Relaxed);
+        if self.session.take().is_some() {
+            self.endpoint.tidy();
+        }
         let Some(mut sender) = self.sender.take().filter(|sender| !sender.is_closed()) else { return };
         let endpoint = Arc::clone(&self.endpoint);
         if sender.is_ready() {

@@ -7,6 +7,7 @@ mod bound;
 mod copies;
 mod cors;
 mod goaway;
+mod http2;
 mod mcp;
 mod objects;
 mod picker;

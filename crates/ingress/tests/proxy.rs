@@ -194,6 +194,22 @@ async fn a_body_that_comes_byte_by_byte_keeps_no_place() {
 }
 
 #[tokio::test]
+async fn a_head_that_asks_for_a_tunnel_or_another_protocol_keeps_no_place_either() {
+    let limits = Limits { head: Duration::from_millis(50), ..Limits::default() };
+    let world = World::with(&open(), Settings { limits, ..Settings::default() }, false).await;
+    for head in [
+        "GET / HTTP/1.1\r\nHost: a",
+        "GET / HTTP/1.1\r\nUpgrade: websocket\r\nHost: a",
+        "CONNECT a.example:443 HTTP/1.1\r\n",
+    ] {
+        let before = world.records.0.lock().unwrap().len();
+        assert_eq!(world.raw(head.as_bytes()).await, "", "{head:?}");
+        let record = world.records.wait(before + 1).await.pop().unwrap();
+        assert_eq!((record.reason, record.end), (Reason::Timeout, End::Cut), "{head:?}");
+    }
+}
+
+#[tokio::test]
 async fn without_an_endpoint_or_one_that_answers_the_client_is_told_so() {
     let world = World::new(&open()).await;
     let mut config = support::config(&open(), ([127, 0, 0, 1], 1).into());

@@ -3,7 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
 
 use crate::support;
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use ingress::Reason;
+use std::io::Write;
 use support::{OPEN, PLAIN, World};
 
 const FLAWED: [&str; 14] = [
@@ -77,4 +82,54 @@ async fn tunnels_and_other_protocols_are_refused_and_paths_that_servers_read_dif
         assert_eq!(records.last().unwrap().reason, reason, "{request:?}");
     }
     assert!(world.stub.seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_server_may_take_for_a_request_without_a_body_has_none_whatever_its_client_speaks() {
+    let world = World::new(&format!("{PLAIN}{OPEN}")).await;
+    let io = TokioIo::new(world.connect().await);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    let hidden = Bytes::from_static(b"POST /pause HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n");
+    for method in ["GET", "HEAD", "TRACE", "get"] {
+        let request = Request::builder()
+            .method(method)
+            .uri("http://a.example/v1/models")
+            .header(header::CONTENT_LENGTH, hidden.len())
+            .body(Full::new(hidden.clone()))
+            .unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{method}");
+    }
+    assert!(world.stub.seen.lock().unwrap().is_empty(), "{:?}", world.stub.seen);
+}
+
+#[tokio::test]
+async fn a_field_that_does_not_go_on_is_not_what_a_request_is_judged_by() {
+    let rules = "
+---
+apiVersion: cofferdam.dev/v1alpha1
+kind: InferencePolicy
+metadata: {name: small, namespace: ai}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
+  authentication: {anonymous: true}
+  rules: [{name: small, action: Allow, models: [small]}]
+";
+    let world = World::new(&format!("{PLAIN}{rules}")).await;
+    let mut coder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    coder.write_all(br#"{"model":"small","messages":[]}"#).unwrap();
+    let coded = Bytes::from(coder.finish().unwrap());
+    for (connection, status) in [("keep-alive", StatusCode::OK), ("content-encoding", StatusCode::FORBIDDEN)]
+    {
+        let request = Request::post("/v1/chat/completions")
+            .header(header::HOST, "a.example")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_ENCODING, "gzip")
+            .header(header::CONNECTION, connection)
+            .body(Full::new(coded.clone()))
+            .unwrap();
+        assert_eq!(world.ask(request).await.status(), status, "{connection}");
+    }
 }

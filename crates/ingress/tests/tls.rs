@@ -5,10 +5,11 @@
 use crate::support;
 use http::StatusCode;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use ingress::Settings;
+use ingress::{Limits, Settings};
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
-use support::{OPEN, PLAIN, World, chat, text};
+use std::time::Duration;
+use support::{OPEN, PATIENCE, PLAIN, World, chat, text};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -95,6 +96,23 @@ async fn a_listener_ends_tls_with_its_secret_and_speaks_what_the_client_offers()
         assert_eq!(response.status(), StatusCode::OK, "{alpn}");
         text(response).await;
         assert_eq!(world.stub.last().headers["x-forwarded-proto"], "https");
+    }
+}
+
+#[tokio::test]
+async fn who_says_nothing_after_the_handshake_or_only_half_of_how_http2_begins_keeps_no_place() {
+    let served = Served::new();
+    let limits =
+        Limits { idle: Duration::from_millis(100), head: Duration::from_secs(1), ..Limits::default() };
+    let settings = Settings { limits, ..Settings::default() };
+    let world = World::with(&served.manifests(&["models.example"]), settings, false).await;
+    for (alpn, said) in [("h2", ""), ("h2", "PRI * HTTP/2.0\r\n"), ("http/1.1", "")] {
+        let mut stream = served.connect(&world, alpn).await.into_inner();
+        stream.write_all(said.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut back = Vec::new();
+        // It ends, in whatever way.
+        let _reset = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut back)).await.unwrap();
     }
 }
 

@@ -75,10 +75,23 @@ pub fn takes_trailers(headers: &HeaderMap) -> bool {
 
 /// Removes what is about the connection only, and what it names as such.
 pub fn strip(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> =
-        listed(headers, header::CONNECTION).filter_map(|name| name.parse().ok()).collect();
-    named.iter().for_each(|name| drop(headers.remove(name)));
+    strip_named(headers);
     HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(*name)));
+}
+
+/// Removes what `Connection` names, but for fields that are about the connection whoever names them. What else it names does not go
+/// on, so nobody may judge a message by it: how it is coded, or of what kind it is.
+pub fn strip_named(headers: &mut HeaderMap) {
+    let named = listed(headers, header::CONNECTION).filter_map(|name| name.parse().ok());
+    let named: Vec<HeaderName> =
+        named.filter(|name: &HeaderName| !HOP_BY_HOP.contains(&name.as_str())).collect();
+    named.iter().for_each(|name| drop(headers.remove(name)));
+}
+
+/// Whether servers take requests of this method for ones without a body, and what follows their heads for the next request.
+pub fn is_bodiless(method: &str) -> bool {
+    // Some read methods in any case.
+    ["GET", "HEAD", "TRACE"].iter().any(|known| known.eq_ignore_ascii_case(method))
 }
 
 /// Says that the connection becomes a WebSocket.
@@ -152,6 +165,21 @@ mod tests {
         assert!(closes(&headers) && takes_trailers(&headers));
         strip(&mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
+    }
+
+    #[test]
+    fn what_is_about_a_connection_anyway_stays_until_it_goes_on() {
+        let fields = [
+            ("connection", "te, content-encoding"),
+            ("connection", "upgrade"),
+            ("te", "trailers"),
+            ("upgrade", "websocket"),
+            ("content-encoding", "gzip"),
+        ];
+        let mut headers = request("GET", &fields).headers().clone();
+        strip_named(&mut headers);
+        assert!(takes_trailers(&headers) && headers.contains_key(header::UPGRADE));
+        assert!(!headers.contains_key(header::CONTENT_ENCODING));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! the reader's tolerance is refused: a reader with another tolerance would see another request (request smuggling).
 //! Does not: keep other header fields, or decode the target.
 
+use crate::fields::is_bodiless;
 use policy::domain::DnsName;
 use std::fmt;
 use std::net::IpAddr;
@@ -171,9 +172,7 @@ impl Lines {
             (true, None) => Body::Chunked,
             (false, length) => Body::Length(length.unwrap_or(0)),
         };
-        // Servers that take these for requests without a body read the body as the next request.
-        let bodiless = ["GET", "HEAD", "TRACE"].contains(&self.method.as_str());
-        if bodiless && body != Body::Length(0) {
+        if is_bodiless(&self.method) && body != Body::Length(0) {
             return Err(HttpFlaw::Framing);
         }
         Ok(Head { method: self.method, host, body })

@@ -213,21 +213,28 @@ fn pass(left: &mut u64, bytes: &[u8]) -> usize {
 
 /// Reads along with another parser, which acts on the requests, and says where it may not be believed.
 #[derive(Debug)]
-pub struct Along {
-    /// Nothing once a request asked for another protocol or a tunnel: it is answered, and is the last.
-    requests: Option<Requests>,
+pub struct Along(Reading);
+
+#[derive(Debug)]
+enum Reading {
+    Requests(Requests),
+    /// A request asked for another protocol or a tunnel: it is answered, and is the last. Whether the line of its head that is under way
+    /// has anything in it.
+    LastHead(bool),
+    /// Nothing any more.
+    Nothing,
 }
 
 impl Default for Along {
     fn default() -> Self {
-        Self { requests: Some(Requests::new()) }
+        Self(Reading::Requests(Requests::new()))
     }
 }
 
 impl Along {
     /// For a connection whose bytes are not HTTP/1: nothing is said of them.
     pub fn of_nothing() -> Self {
-        Self { requests: None }
+        Self(Reading::Nothing)
     }
 
     /// Takes bytes.
@@ -235,30 +242,42 @@ impl Along {
     /// # Errors
     /// From here on two readers could understand them differently.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), HttpFlaw> {
-        let Some(requests) = &mut self.requests else { return Ok(()) };
         let mut rest = bytes;
-        loop {
+        while let Reading::Requests(requests) = &mut self.0 {
             let (taken, event) = requests.push(rest);
             rest = rest.get(taken..).unwrap_or_default();
             match event {
                 Event::Request(_) => {}
                 Event::More => return Ok(()),
-                Event::Refused(HttpFlaw::Upgrade | HttpFlaw::Connect) => {
-                    self.requests = None;
-                    return Ok(());
-                }
+                // What is left begins within the line that says so.
+                Event::Refused(HttpFlaw::Upgrade | HttpFlaw::Connect) => self.0 = Reading::LastHead(true),
                 Event::Refused(flaw) => return Err(flaw),
             }
         }
+        for byte in rest {
+            let Reading::LastHead(has_any) = &mut self.0 else { break };
+            match byte {
+                b'\n' if !*has_any => self.0 = Reading::Nothing,
+                b'\n' => *has_any = false,
+                // Others take a line end without it as well.
+                b'\r' => {}
+                _ => *has_any = true,
+            }
+        }
+        Ok(())
     }
 
     /// Whether a head began and has no end yet.
     pub fn is_in_head(&self) -> bool {
-        self.requests.as_ref().is_some_and(|requests| requests.holding() > 0)
+        match &self.0 {
+            Reading::Requests(requests) => requests.holding() > 0,
+            Reading::LastHead(_) => true,
+            Reading::Nothing => false,
+        }
     }
 
     /// Whether no request is under way.
     pub fn is_between_requests(&self) -> bool {
-        self.requests.as_ref().is_some_and(Requests::is_between_requests)
+        matches!(&self.0, Reading::Requests(requests) if requests.is_between_requests())
     }
 }

@@ -8,7 +8,7 @@
 )]
 
 use inspect::http_head::{Body, HttpFlaw};
-use inspect::http_stream::{Event, MAX_HEAD, Requests};
+use inspect::http_stream::{Along, Event, MAX_HEAD, Requests};
 use proptest::prelude::*;
 
 /// Hosts of all requests, and how it ended.
@@ -125,6 +125,7 @@ fn shapes_of_request_smuggling_are_refused() {
     }
     refused("POST / HTTP/1.0\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n", HttpFlaw::Framing);
     refused("GET / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9\r\n\r\n", HttpFlaw::Framing);
+    refused("get / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9\r\n\r\n", HttpFlaw::Framing);
     for chunks in [
         "5;x=y\r\n",
         "5\n",
@@ -197,5 +198,25 @@ proptest! {
         prop_assert_eq!(&hosts(&[left, right]), &whole);
         let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
         prop_assert_eq!(&hosts(&bytes), &whole);
+    }
+}
+
+#[test]
+fn the_last_head_that_is_read_along_has_an_end_too() {
+    for line in ["CONNECT a.example:443 HTTP/1.1\r\n", "GET / HTTP/1.1\r\nUpgrade: websocket\r\n"] {
+        for end in ["Host: a.example\r\n\r\n", "\r\n", "\n", "Host: a.example\n\n"] {
+            let bytes = [line, end].concat();
+            for size in [1, 2, 3, 7, 1000] {
+                let (mut along, mut seen) = (Along::default(), 0);
+                for piece in bytes.as_bytes().chunks(size) {
+                    along.push(piece).unwrap();
+                    seen += piece.len();
+                    assert_eq!(along.is_in_head(), seen < bytes.len(), "{bytes:?} {size} {seen}");
+                    assert!(!along.is_between_requests(), "{bytes:?} {size} {seen}");
+                }
+                along.push(b"whatever follows\r\n\0").unwrap();
+                assert!(!along.is_in_head(), "{bytes:?} {size}");
+            }
+        }
     }
 }
