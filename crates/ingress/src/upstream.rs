@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use resend::{MAX_KEPT, Original, Sending, Unanswered, Watched, Written};
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -38,6 +38,11 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// The same of a connection: the most that there can be (RFC 9113, section 6.9.1), so that answers that nobody takes keep none of the
 /// others waiting. How many there are is bounded by who may begin.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// Bytes of a request that wait to be sent on its stream.
+const MAX_WAITING: usize = 64 * 1024;
+/// How often an endpoint that owes an answer is asked whether it is there, and how long it may take to say so: a pod that is gone
+/// without a word must not keep the requests of all who share its connection.
+const PING: Duration = Duration::from_secs(10);
 /// Streams of a connection that an endpoint takes at once, until it says how many (RFC 9113, section 6.5.2).
 const STREAMS: usize = 100;
 /// How long an endpoint that could not be reached is left alone where others are there.
@@ -252,6 +257,10 @@ impl Endpoint {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .initial_max_send_streams(most)
+            .max_send_buf_size(MAX_WAITING)
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING)
             .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
         let (sender, mut connection) =
             tokio::time::timeout(within, builder.handshake(io)).await.ok()?.ok()?;

@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use ingress::Settings;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 use support::{OPEN, PATIENCE, PLAIN, World, text};
 use tokio::net::TcpListener;
 
@@ -67,6 +68,26 @@ async fn answers_that_their_client_does_not_take_keep_nobody_waiting() {
     }
     assert_eq!(small(&world).await, "x");
     drop(untaken);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_gone_without_a_word_is_given_up() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let world = world(listener.local_addr().unwrap()).await;
+    let silent = tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok(accepted) = listener.accept().await {
+            kept.push(accepted);
+        }
+    });
+    let request = Request::get("/").header(header::HOST, "a.example").body(Full::<Bytes>::default()).unwrap();
+    let io = TokioIo::new(world.connect().await);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    // Much less than it may take to answer.
+    let answer = tokio::time::timeout(Duration::from_secs(120), sender.send_request(request)).await;
+    assert_eq!(answer.unwrap().unwrap().status(), 502);
+    silent.abort();
 }
 
 #[tokio::test]
