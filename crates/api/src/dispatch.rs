@@ -17,6 +17,7 @@ use crate::shape::incident::{LogIn, LogInBy, Me};
 use crate::sign_on::SignOn;
 use crate::stream;
 use crate::who::{Authenticate, NotRecognised, Role, Who};
+use feed::room::Seat;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -99,13 +100,13 @@ impl Shared {
     /// Answers.
     pub(crate) async fn answer(
         self: Arc<Self>,
-        from: IpAddr,
+        seat: &Seat,
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let id = format!("{:x}-{number:x}", self.started);
         let is_api = is_below(request.uri().path(), "/api");
-        let mut response = match self.handle(from, request).await {
+        let mut response = match self.handle(seat, request).await {
             Ok(response) => response,
             Err(problem) => refusal(&problem, &id),
         };
@@ -123,10 +124,11 @@ impl Shared {
 
     async fn handle(
         self: &Arc<Self>,
-        from: IpAddr,
+        seat: &Seat,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
         self.check_host(&request)?;
+        let from = seat.from();
         let path = request.uri().path();
         let Some(path) = path.strip_prefix(BASE).filter(|rest| rest.starts_with('/')) else {
             return self.asset(&request);
@@ -140,6 +142,9 @@ impl Shared {
             None => None,
             Some(role) => Some(self.let_in(from, &request, role).await?),
         };
+        if recognised.is_some() {
+            seat.shown();
+        }
         let is_change = route.method != Method::GET;
         let by_cookie = recognised.as_ref().map_or(cookie(request.headers()).is_some(), |it| it.by_cookie);
         if is_change && by_cookie && !matches!(route.handle, Handle::LogIn) && !has_csrf(request.headers()) {
