@@ -45,6 +45,16 @@ fn a_log_in_holds_until_the_log_out() {
 }
 
 #[test]
+fn a_log_in_in_place_of_another_ends_that() {
+    let server = serve();
+    let first = cookie(&log_in(&server, "operator"));
+    let me = |cookie: &str| server.say("GET /api/v1/me", &[("cookie", cookie)], "").status;
+    assert_eq!(me(&first), 200);
+    let again = server.say("POST /api/v1/session", &[JSON, ("cookie", &first)], r#"{"token":"viewer"}"#);
+    assert_eq!((again.status, me(&first), me(&cookie(&again))), (200, 401, 200));
+}
+
+#[test]
 fn a_page_of_another_site_changes_nothing() {
     let server = serve();
     let cookie = cookie(&log_in(&server, "operator"));
