@@ -130,6 +130,9 @@ mod tests {
         let mut said = String::new();
         probe.read_to_string(&mut said).await.unwrap();
         assert!(said.starts_with("HTTP/1.1 200") && said.ends_with("alive"), "{said}");
+        // One made room, and not because all were too slow.
+        assert_eq!(held[0].read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(held[1].try_read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
         serving.abort();
     }
 }
