@@ -5,6 +5,7 @@
 //! answer has a number and headers that keep browsers from doing more with it than showing it.
 
 use crate::body::AnswerBody;
+use crate::cookie::SESSION;
 use crate::handle::{Asked, Known, Reply};
 use crate::problem::Problem;
 use crate::query::Query;
@@ -17,6 +18,7 @@ use crate::shape::incident::{LogIn, LogInBy, Me};
 use crate::sign_on::SignOn;
 use crate::stream;
 use crate::who::{Authenticate, NotRecognised, Role, Who};
+use feed::room::Seat;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -33,8 +35,6 @@ use tokio::sync::{Semaphore, watch};
 const BODY_BYTES: usize = 64 << 10;
 /// How long a body may take to come.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
-/// Cookie of a log-in.
-const COOKIE: &str = "cofferdam_session";
 /// What a page of ours sends with what changes something; a page of others cannot without CORS.
 const CSRF: &str = "x-cofferdam-csrf";
 /// Over TLS: for a year a browser comes back by TLS only.
@@ -82,13 +82,6 @@ pub(crate) enum Badge {
     Session(String),
 }
 
-impl Badge {
-    fn of(headers: &HeaderMap) -> Option<Self> {
-        let token = bearer(headers).map(|token| Self::Token(token.to_owned()));
-        token.or_else(|| cookie(headers).map(|session| Self::Session(session.to_owned())))
-    }
-}
-
 /// Somebody, and by what they were recognised.
 struct Recognised {
     who: Who,
@@ -99,13 +92,13 @@ impl Shared {
     /// Answers.
     pub(crate) async fn answer(
         self: Arc<Self>,
-        from: IpAddr,
+        seat: &Seat,
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let id = format!("{:x}-{number:x}", self.started);
         let is_api = is_below(request.uri().path(), "/api");
-        let mut response = match self.handle(from, request).await {
+        let mut response = match self.handle(seat, request).await {
             Ok(response) => response,
             Err(problem) => refusal(&problem, &id),
         };
@@ -123,10 +116,11 @@ impl Shared {
 
     async fn handle(
         self: &Arc<Self>,
-        from: IpAddr,
+        seat: &Seat,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
         self.check_host(&request)?;
+        let from = seat.from();
         let path = request.uri().path();
         let Some(path) = path.strip_prefix(BASE).filter(|rest| rest.starts_with('/')) else {
             return self.asset(&request);
@@ -140,8 +134,12 @@ impl Shared {
             None => None,
             Some(role) => Some(self.let_in(from, &request, role).await?),
         };
+        if recognised.is_some() {
+            seat.shown();
+        }
         let is_change = route.method != Method::GET;
-        let by_cookie = recognised.as_ref().map_or(cookie(request.headers()).is_some(), |it| it.by_cookie);
+        let by_cookie =
+            recognised.as_ref().map_or(self.session_of(request.headers()).is_some(), |it| it.by_cookie);
         if is_change && by_cookie && !matches!(route.handle, Handle::LogIn) && !has_csrf(request.headers()) {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
@@ -165,7 +163,7 @@ impl Shared {
             (handle, _) => handle,
         };
         match (handle, recognised) {
-            (Handle::LogIn, _) => self.log_in(from, &body).await,
+            (Handle::LogIn, _) => self.log_in(from, &headers, &body).await,
             (Handle::LogOut, _) => Ok(self.log_out(&headers)),
             (Handle::LogInBy, _) => {
                 let provider = self.sign_on.as_ref().map(|sign_on| sign_on.provider().to_owned());
@@ -239,7 +237,7 @@ impl Shared {
         let recognised = match bearer(request.headers()) {
             Some(token) => Recognised { who: self.recognise(from, token).await?, by_cookie: false },
             None => {
-                let session = cookie(request.headers());
+                let session = self.session_of(request.headers());
                 let who = session.and_then(|name| self.sessions.of(name, Instant::now()));
                 let who = who.ok_or_else(|| {
                     unauthorised(match session {
@@ -300,13 +298,38 @@ impl Shared {
         }
     }
 
-    async fn log_in(&self, from: IpAddr, body: &[u8]) -> Result<Response<AnswerBody>, Problem> {
+    /// Whether browsers come by TLS to the host that these headers name: to this server, or to what stands before it.
+    fn is_secure(&self, headers: &HeaderMap) -> bool {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).map_or("", host_of);
+        let is_of_provider =
+            |sign_on: &SignOn| sign_on.is_over_tls() && sign_on.host().eq_ignore_ascii_case(host);
+        self.has_tls || self.sign_on.as_ref().is_some_and(is_of_provider)
+    }
+
+    /// The name of the log-in that a browser brings.
+    fn session_of<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        SESSION.of(headers, self.is_secure(headers))
+    }
+
+    fn badge_of(&self, headers: &HeaderMap) -> Option<Badge> {
+        let token = bearer(headers).map(|token| Badge::Token(token.to_owned()));
+        token.or_else(|| self.session_of(headers).map(|session| Badge::Session(session.to_owned())))
+    }
+
+    async fn log_in(
+        &self,
+        from: IpAddr,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Response<AnswerBody>, Problem> {
         // What serde says could have part of the token in it.
         let LogIn { token } = serde_json::from_slice(body)
             .map_err(|_| Problem::bad("the body: an object with nothing but a token is wanted"))?;
         let who = self.recognise(from, &token).await?;
         let mut response = reply(crate::handle::json(&Me::from(&who))?);
-        self.begin_session(&mut response, (from, "with a token"), who, self.has_tls)?;
+        self.begin_session(&mut response, (from, "with a token"), who, self.is_secure(headers))?;
+        // The one before has no cookie any more.
+        self.session_of(headers).into_iter().for_each(|before| self.sessions.end(before));
         Ok(response)
     }
 
@@ -322,17 +345,18 @@ impl Shared {
         let session = self.sessions.begin(who.clone(), lasts, Instant::now());
         let session = session.map_err(|error| Problem::unavailable(error.to_string()))?;
         self.known.actions.logged_in(from, &who, how);
-        set_cookie(response, &session, lasts, secure);
+        SESSION.set(response, &session, lasts.as_secs(), secure);
         Ok(())
     }
 
     fn log_out(&self, headers: &HeaderMap) -> Response<AnswerBody> {
-        if let Some(session) = cookie(headers) {
+        if let Some(session) = self.session_of(headers) {
             self.sessions.end(session);
         }
         let done = crate::handle::json(&Done {}).unwrap_or(Reply::Json(Bytes::from_static(b"{}")));
         let mut response = reply(done);
-        set_cookie(&mut response, "", Duration::ZERO, self.has_tls);
+        let is_secure = SESSION.of(headers, true).is_some() || self.is_secure(headers);
+        SESSION.set(&mut response, "", 0, is_secure);
         response
     }
 
@@ -343,7 +367,7 @@ impl Shared {
         role: Role,
         is_head: bool,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let badge = Badge::of(request.headers()).ok_or_else(|| unauthorised("log in first"))?;
+        let badge = self.badge_of(request.headers()).ok_or_else(|| unauthorised("log in first"))?;
         let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
         let last = last.filter(|id| !id.is_empty());
         let body = if is_head {
@@ -389,17 +413,6 @@ impl Shared {
     }
 }
 
-fn set_cookie(response: &mut Response<AnswerBody>, session: &str, lasts: Duration, secure: bool) {
-    let secure = if secure { "; Secure" } else { "" };
-    let text =
-        format!("{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{secure}", lasts.as_secs());
-    let value = HeaderValue::from_str(&text).ok();
-    // Beside others: a log-in by way of a provider takes the cookie of the attempt back, too.
-    if let Some(value) = value {
-        response.headers_mut().append(header::SET_COOKIE, value);
-    }
-}
-
 fn is_below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -418,16 +431,6 @@ fn host_of(host: &str) -> &str {
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-fn cookie(headers: &HeaderMap) -> Option<&str> {
-    cookie_named(headers, COOKIE)
-}
-
-pub(crate) fn cookie_named<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
-    let all = headers.get_all(header::COOKIE).iter().filter_map(|it| it.to_str().ok());
-    let mut pairs = all.flat_map(|it| it.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == wanted).map(|(_, value)| value)
 }
 
 fn has_csrf(headers: &HeaderMap) -> bool {
@@ -530,14 +533,5 @@ mod tests {
         ] {
             assert_eq!(host_of(given), host, "{given}");
         }
-    }
-
-    #[test]
-    fn cookies_of_others_are_not_ours() {
-        let mut headers = HeaderMap::new();
-        headers.append(header::COOKIE, HeaderValue::from_static("a=b; xcofferdam_session=no"));
-        assert_eq!(cookie(&headers), None);
-        headers.append(header::COOKIE, HeaderValue::from_static("c; cofferdam_session=yes; d=e"));
-        assert_eq!(cookie(&headers), Some("yes"));
     }
 }

@@ -8,6 +8,7 @@
 //! for, anybody who was not recognised; every change leaves an audit entry. Does not: enforce, or read the environment.
 
 mod body;
+mod cookie;
 mod dispatch;
 mod elsewhere;
 pub mod excerpt;

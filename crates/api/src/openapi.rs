@@ -50,7 +50,7 @@ pub fn document() -> Value {
                     "type": "apiKey",
                     "in": "cookie",
                     "name": "cofferdam_session",
-                    "description": "Set by POST /session. Whatever is not GET needs the header `x-cofferdam-csrf: 1`, too.",
+                    "description": "Set by POST /session; over TLS it is `__Host-cofferdam_session`. Whatever is not GET needs the header `x-cofferdam-csrf: 1`, too.",
                 },
             },
         },

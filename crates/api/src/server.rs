@@ -1,6 +1,7 @@
 //! Listens, and has each request answered.
 //!
-//! Guarantees: bounded connections; who is slow with a handshake or a request, or does not take an answer, is let go.
+//! Guarantees: bounded connections; who is slow with a handshake or a request, or does not take an answer, is let go; whoever holds connections
+//! without being recognised on them keeps nobody else out.
 
 use crate::body::AnswerBody;
 use crate::dispatch::Shared;
@@ -18,6 +19,7 @@ use crate::sign_on::SignOn;
 use crate::stream::{self, STREAMS};
 use crate::who::Authenticate;
 use crds::Catalog;
+use feed::room::{Room, Seat};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,13 +28,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use observe::Time;
 use rustls::ServerConfig;
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -93,34 +94,34 @@ async fn serve_by(listener: TcpListener, config: Config, tls: Option<watch::Rece
     let (sender, newest) = watch::channel(0);
     let shared = Arc::new(Shared { has_tls: tls.is_some(), ..shared(config, newest) });
     let look = tokio::spawn(stream::look(Arc::clone(&shared), sender));
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let room = Room::new(CONNECTIONS);
     let _ends = Ends(look);
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let Ok((stream, from)) = listener.accept().await else {
             // Out of descriptors, most likely; do not spin.
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        let shared = Arc::clone(&shared);
+        let (shared, seat) = (Arc::clone(&shared), room.enter(from.ip()));
         let tls = tls.as_ref().map(|tls| TlsAcceptor::from(tls.borrow().clone()));
         tokio::spawn(async move {
-            let stream = Patient::new(stream);
-            match tls {
-                None => talk(shared, from.ip(), stream).await,
-                Some(tls) => {
-                    if let Ok(Ok(stream)) = timeout(HEAD, tls.accept(stream)).await {
-                        talk(shared, from.ip(), stream).await;
-                    }
-                }
+            tokio::select! {
+                () = greet(&shared, &seat, Patient::new(stream), tls) => {}
+                () = seat.given_away() => {}
             }
-            drop(permit);
         });
     }
 }
 
-async fn talk(shared: Arc<Shared>, from: IpAddr, stream: impl AsyncRead + AsyncWrite + Unpin) {
-    let service = service_fn(|request| answer(Arc::clone(&shared), from, request));
+async fn greet(shared: &Arc<Shared>, seat: &Seat, stream: Patient<TcpStream>, tls: Option<TlsAcceptor>) {
+    let Some(tls) = tls else { return talk(shared, seat, stream).await };
+    if let Ok(Ok(stream)) = timeout(HEAD, tls.accept(stream)).await {
+        talk(shared, seat, stream).await;
+    }
+}
+
+async fn talk(shared: &Arc<Shared>, seat: &Seat, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let service = service_fn(|request| answer(Arc::clone(shared), seat, request));
     // Whoever asked is gone or will ask again.
     let _ended = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -140,10 +141,10 @@ impl Drop for Ends {
 
 async fn answer(
     shared: Arc<Shared>,
-    from: IpAddr,
+    seat: &Seat,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    Ok(shared.answer(from, request).await)
+    Ok(shared.answer(seat, request).await)
 }
 
 fn shared(config: Config, newest: watch::Receiver<i64>) -> Shared {

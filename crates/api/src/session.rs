@@ -5,9 +5,10 @@
 
 use crate::token::random;
 use crate::who::Who;
+use feed::room::party;
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,14 +54,6 @@ impl Sessions {
     /// Ends one.
     pub(crate) fn end(&self, name: &str) {
         self.lock().remove(name);
-    }
-}
-
-/// Who counts as one: of IPv6 a whole network, in which somebody has as many addresses as they like (RFC 4291, section 2.5.4).
-fn party(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address @ IpAddr::V4(_) => address,
     }
 }
 

@@ -5,16 +5,14 @@
 //! People get a page, not JSON: it is a browser that asks.
 
 use crate::body::AnswerBody;
-use crate::dispatch::{Shared, cookie_named};
+use crate::cookie::ATTEMPT;
+use crate::dispatch::Shared;
 use crate::problem::Problem;
 use crate::sign_on::{Answered, NotSignedOn, SignOn, not_logged_in};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use std::net::IpAddr;
-
-/// Cookie of an attempt.
-const COOKIE: &str = "cofferdam_login";
 
 impl Shared {
     /// Sends a browser to the provider.
@@ -42,7 +40,7 @@ impl Shared {
             return Err(Problem { allow, ..Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only GET") });
         }
         self.check_wrongs(from)?;
-        let cookie = cookie_named(request.headers(), COOKIE);
+        let cookie = ATTEMPT.of(request.headers(), self.comes_back_by_tls(sign_on));
         let finished = match Answered::read(request.uri().query().unwrap_or("")) {
             Ok(answered) => sign_on.finish(cookie, &answered).await,
             Err(why) => Err(why),
@@ -50,7 +48,7 @@ impl Shared {
         match finished {
             Ok(finished) => {
                 let mut response = leads_to(&finished.location)?;
-                let secure = self.is_secure(sign_on);
+                let secure = self.comes_back_by_tls(sign_on);
                 let how = format!("by way of {}", sign_on.provider());
                 self.begin_session(&mut response, (from, &how), finished.who, secure)?;
                 self.set_attempt(&mut response, "", 0);
@@ -77,17 +75,13 @@ impl Shared {
         })
     }
 
-    fn is_secure(&self, sign_on: &SignOn) -> bool {
+    fn comes_back_by_tls(&self, sign_on: &SignOn) -> bool {
         self.has_tls || sign_on.is_over_tls()
     }
 
     fn set_attempt(&self, response: &mut Response<AnswerBody>, sealed: &str, seconds: u64) {
-        let is_secure = self.sign_on.as_ref().is_some_and(|sign_on| self.is_secure(sign_on));
-        let secure = if is_secure { "; Secure" } else { "" };
-        let text = format!("{COOKIE}={sealed}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
-        if let Ok(value) = HeaderValue::from_str(&text) {
-            response.headers_mut().append(header::SET_COOKIE, value);
-        }
+        let is_secure = self.sign_on.as_ref().is_some_and(|sign_on| self.comes_back_by_tls(sign_on));
+        ATTEMPT.set(response, sealed, seconds, is_secure);
     }
 }
 

@@ -11,7 +11,10 @@
 
 use crate::served::{Answer, Served, serve};
 use api::Change;
+use api::server::CONNECTIONS;
 use serde_json::json;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -39,6 +42,16 @@ fn a_log_in_holds_until_the_log_out() {
     let out = server.say("DELETE /api/v1/session", &[("cookie", &cookie), ("x-cofferdam-csrf", "1")], "");
     assert!(out.header("set-cookie").unwrap().contains("Max-Age=0"));
     assert_eq!((out.status, me().status), (200, 401));
+}
+
+#[test]
+fn a_log_in_in_place_of_another_ends_that() {
+    let server = serve();
+    let first = cookie(&log_in(&server, "operator"));
+    let me = |cookie: &str| server.say("GET /api/v1/me", &[("cookie", cookie)], "").status;
+    assert_eq!(me(&first), 200);
+    let again = server.say("POST /api/v1/session", &[JSON, ("cookie", &first)], r#"{"token":"viewer"}"#);
+    assert_eq!((again.status, me(&first), me(&cookie(&again))), (200, 401, 200));
 }
 
 #[test]
@@ -174,4 +187,25 @@ fn pages_of_the_console_need_no_token_and_the_api_is_none_of_them() {
     for path in ["/incidents/abc", "/flows/", "/assets/gone"] {
         assert_eq!(server.say(&format!("GET {path}"), &[], "").status, 404, "{path}");
     }
+}
+
+#[test]
+fn whoever_holds_connections_and_shows_nothing_keeps_nobody_out_and_ends_nobodys() {
+    let server = serve();
+    let mut kept = TcpStream::connect(server.address).unwrap();
+    let mut ask = || {
+        let request = "GET /api/v1/me HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer viewer\r\n\r\n";
+        kept.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 4096];
+        let read = kept.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    };
+    assert!(ask().starts_with("HTTP/1.1 200"));
+    let held: Vec<TcpStream> =
+        (0..CONNECTIONS).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    let answer = server.say("GET /api/v1/me", &[("authorization", "Bearer viewer")], "");
+    assert_eq!(answer.status, 200);
+    assert!(ask().starts_with("HTTP/1.1 200"), "who was recognised goes on");
+    // The one that was held longest made room.
+    assert_eq!((&held[0]).read(&mut [0]).unwrap(), 0);
 }

@@ -31,7 +31,10 @@ fn world(does: Does) -> (Arc<Provider>, Served) {
 fn begin(server: &Served, query: &str) -> Attempt {
     let answer = server.say(&format!("GET /api/v1/login{query}"), &[], "");
     assert_eq!(answer.status, 302, "{}", String::from_utf8_lossy(&answer.body));
-    Attempt { cookie: cookie(&answer, "cofferdam_login").unwrap(), location: header(&answer, "location") }
+    Attempt {
+        cookie: cookie(&answer, "__Host-cofferdam_login").unwrap(),
+        location: header(&answer, "location"),
+    }
 }
 
 fn header(answer: &Answer, name: &str) -> String {
@@ -66,7 +69,7 @@ fn refused(answer: &Answer, status: u16, why: &str) {
     assert!(text(answer).contains(why), "{}", text(answer));
     assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
     assert!(header(answer, "content-security-policy").contains("default-src 'none'"));
-    assert_eq!(cookie(answer, "cofferdam_session"), None);
+    assert_eq!(cookie(answer, "__Host-cofferdam_session"), None);
 }
 
 #[test]
@@ -97,9 +100,9 @@ fn somebody_logs_in_and_goes_on_where_they_were() {
     let query = provider.visit(&attempt.location);
     let answer = come_back(&server, &format!("{query}&session_state=x&hd=y"), &attempt.cookie);
     assert_eq!((answer.status, answer.header("location")), (302, Some("../../../flows?range=6h&q=a%20b")));
-    let session = cookie(&answer, "cofferdam_session").unwrap();
-    assert_eq!(cookie(&answer, "cofferdam_login").as_deref(), Some("cofferdam_login="));
-    let sets = answer.head.lines().find(|line| line.contains("cofferdam_session=")).unwrap();
+    let session = cookie(&answer, "__Host-cofferdam_session").unwrap();
+    assert_eq!(cookie(&answer, "__Host-cofferdam_login").as_deref(), Some("__Host-cofferdam_login="));
+    let sets = answer.head.lines().find(|line| line.contains("__Host-cofferdam_session=")).unwrap();
     assert!(
         sets.contains("HttpOnly") && sets.contains("SameSite=Strict") && sets.ends_with("; Secure"),
         "{sets}"
@@ -125,6 +128,27 @@ fn a_log_in_with_a_token_is_audited_too() {
 }
 
 #[test]
+fn where_people_come_by_tls_a_cookie_counts_that_no_other_site_can_set() {
+    let (_, server) = world(Does::default());
+    let log_in = |host: &str| {
+        let headers = [("content-type", "application/json"), ("host", host)];
+        header(&server.say("POST /api/v1/session", &headers, r#"{"token":"viewer"}"#), "set-cookie")
+    };
+    let me = |host: &str, cookie: &str| {
+        server.say("GET /api/v1/me", &[("cookie", cookie), ("host", host)], "").status
+    };
+    let (by_tls, here) = (log_in("Console.example"), log_in("localhost"));
+    assert!(by_tls.starts_with("__Host-cofferdam_session=") && by_tls.ends_with("; Secure"), "{by_tls}");
+    assert!(here.starts_with("cofferdam_session=") && !here.contains("Secure"), "{here}");
+    let [by_tls, here] = [&by_tls, &here].map(|set| set.split(';').next().unwrap());
+    assert_eq!((me("console.example", by_tls), me("localhost", here)), (200, 200));
+    // Another site of the domain `example` can set this one, and not the other.
+    assert_eq!(me("console.example", here), 401);
+    let both = format!("{here}; {by_tls}");
+    assert_eq!(me("console.example", &both), 200);
+}
+
+#[test]
 fn an_answer_counts_only_in_the_browser_that_began() {
     let (provider, server) = world(Does::default());
     let (mine, theirs) = (begin(&server, ""), begin(&server, ""));
@@ -135,8 +159,8 @@ fn an_answer_counts_only_in_the_browser_that_began() {
     for (query, cookie) in [
         (query.as_str(), ""),
         (query.as_str(), theirs.cookie.as_str()),
-        (query.as_str(), "cofferdam_login=AAAA"),
-        (query.as_str(), "cofferdam_login="),
+        (query.as_str(), "__Host-cofferdam_login=AAAA"),
+        (query.as_str(), "__Host-cofferdam_login="),
         (changed.as_str(), mine.cookie.as_str()),
         (without.as_str(), mine.cookie.as_str()),
         ("code=%ff", mine.cookie.as_str()),
@@ -235,7 +259,7 @@ fn what_the_provider_says_against_it_is_shown_as_text() {
     assert!(!text(&forged).contains("alert"));
     let answer = come_back(&server, &query, &attempt.cookie);
     refused(&answer, 403, "access_denied: &lt;script&gt;alert(1)&lt;/script&gt; no</p>");
-    assert_eq!(cookie(&answer, "cofferdam_login").as_deref(), Some("cofferdam_login="));
+    assert_eq!(cookie(&answer, "__Host-cofferdam_login").as_deref(), Some("__Host-cofferdam_login="));
     assert_eq!(provider.exchanges(), 0);
 }
 
@@ -365,7 +389,7 @@ fn where_there_is_no_provider_there_is_no_such_log_in() {
 fn roles_are_those_of_the_groups() {
     let (provider, server) = world(Does { groups: &["staff"], ..Does::default() });
     let answer = log_in(&server, &provider);
-    let session = cookie(&answer, "cofferdam_session").unwrap();
+    let session = cookie(&answer, "__Host-cofferdam_session").unwrap();
     let me = server.say("GET /api/v1/me", &[("cookie", &session)], "");
     assert_eq!(me.json()["role"], Role::Viewer.name());
 }

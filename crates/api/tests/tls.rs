@@ -87,7 +87,9 @@ fn browsers_come_back_by_tls_and_a_new_certificate_holds_from_the_next_connectio
     assert!(head.starts_with("http/1.0 200"), "{head}");
     assert!(head.contains("strict-transport-security: max-age="), "{head}");
     assert!(
-        head.lines().any(|line| line.starts_with("set-cookie: ") && line.ends_with("; secure")),
+        head.lines()
+            .any(|line| line.starts_with("set-cookie: __host-cofferdam_session=")
+                && line.ends_with("; secure")),
         "{head}"
     );
 

@@ -14,7 +14,8 @@ const USAGE: &str = "usage: cofferdam-cni install BIN_DIR CONF_DIR
        cofferdam-cni uninstall BIN_DIR CONF_DIR
 
 Copies the plugin to BIN_DIR (usually /opt/cni/bin) and puts it at the end of the first *.conflist of CONF_DIR (usually
-/etc/cni/net.d); uninstall does the opposite. Without arguments it is a CNI plugin, called by the container runtime.
+/etc/cni/net.d); uninstall takes it out of every one, and away. Without arguments it is a CNI plugin, called by the container
+runtime.
 ";
 
 /// Does what the arguments say; what to print.
@@ -45,31 +46,44 @@ fn install(bin: &Path, conf: &Path) -> Result<String, String> {
 }
 
 fn uninstall(bin: &Path, conf: &Path) -> Result<String, String> {
-    // First out of the chain: a chain that names a program that is not there starts no pod.
-    let list = first_list(conf)?;
-    change(&list, |plugins| {
-        let before = plugins.len();
-        plugins.retain(|plugin| plugin.get("type").is_none_or(|it| it != NAME));
-        plugins.len() != before
-    })?;
+    // First out of the chains: one that names a program that is not there starts no pod. Another may be the first one tomorrow.
+    let mut changed = Vec::new();
+    for list in lists(conf)? {
+        let text =
+            fs::read_to_string(&list).map_err(|error| format!("reading {}: {error}", list.display()))?;
+        // What does not name it may be as it likes.
+        let was_there = text.contains(NAME)
+            && change(&list, |plugins| {
+                let before = plugins.len();
+                plugins.retain(|plugin| plugin.get("type").is_none_or(|it| it != NAME));
+                plugins.len() != before
+            })?;
+        changed.extend(was_there.then(|| list.display().to_string()));
+    }
     let target = bin.join(NAME);
     match fs::remove_file(&target) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(format!("removing {}: {error}", target.display())),
     }
-    Ok(format!("removed from {} and {}\n", list.display(), bin.display()))
+    changed.push(bin.display().to_string());
+    Ok(format!("removed from {}\n", changed.join(" and ")))
 }
 
 /// The one that runtimes take: the first by name.
 fn first_list(conf: &Path) -> Result<PathBuf, String> {
+    lists(conf)?.into_iter().next().ok_or_else(|| {
+        format!("{} has no *.conflist yet: a CNI that makes interfaces must be there first", conf.display())
+    })
+}
+
+/// By name.
+fn lists(conf: &Path) -> Result<Vec<PathBuf>, String> {
     let entries = fs::read_dir(conf).map_err(|error| format!("reading {}: {error}", conf.display()))?;
     let mut lists: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     lists.retain(|path| path.extension().is_some_and(|extension| extension == "conflist"));
     lists.sort();
-    lists.into_iter().next().ok_or_else(|| {
-        format!("{} has no *.conflist yet: a CNI that makes interfaces must be there first", conf.display())
-    })
+    Ok(lists)
 }
 
 fn change(list: &Path, edit: impl FnOnce(&mut Vec<Value>) -> bool) -> Result<bool, String> {
@@ -122,6 +136,23 @@ mod tests {
         uninstall(folder.path(), folder.path()).unwrap();
         assert_eq!(held(), before);
         assert!(!folder.path().join(NAME).exists());
+    }
+
+    #[test]
+    fn it_is_taken_out_of_a_list_that_was_the_first_and_is_not_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = folder.path().join("20-flannel.conflist");
+        let before = json!({ "name": "cbr0", "plugins": [{ "type": "flannel" }] });
+        fs::write(&old, before.to_string()).unwrap();
+        install(folder.path(), folder.path()).unwrap();
+        fs::write(folder.path().join("10-other.conflist"), r#"{"name":"o","plugins":[]}"#).unwrap();
+        let said = uninstall(folder.path(), folder.path()).unwrap();
+        assert!(said.contains("20-flannel.conflist") && !said.contains("10-other"), "{said}");
+        assert_eq!(serde_json::from_str::<Value>(&fs::read_to_string(&old).unwrap()).unwrap(), before);
+        assert!(!folder.path().join(NAME).exists());
+        // Where there is nothing, there is nothing to do.
+        fs::remove_file(&old).unwrap();
+        uninstall(folder.path(), folder.path()).unwrap();
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! A small server of HTTP/1.1, for probes and for the webhook.
 //!
-//! Enters: a listener and whoever answers. Guarantees: bounded connections, each with an end; with an identity, TLS, a
-//! renewed certificate from the next connection on. Does not: limit bodies; whoever answers does.
+//! Enters: a listener and whoever answers. Guarantees: bounded connections, each with an end, from which nobody keeps others out: a kubelet
+//! whose probes found no room would end the process; with an identity, TLS, a renewed certificate from the next connection on. Does not: limit
+//! bodies; whoever answers does.
 
 use anyhow::{Context, Result};
+use feed::room::Room;
 use feed::tls::Identity;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 /// Connections at a time.
@@ -58,16 +60,15 @@ pub(crate) async fn serve<F>(
 ) where
     F: Future<Output = Answer> + Send,
 {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let room = Room::new(CONNECTIONS);
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let Ok((stream, _from)) = listener.accept().await else {
+        let Ok((stream, from)) = listener.accept().await else {
             // Out of descriptors, most likely; do not spin.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
         let config = identity.as_ref().map(|identity| identity.borrow().server_of_anyone());
-        let handle = handle.clone();
+        let (handle, seat) = (handle.clone(), room.enter(from.ip()));
         tokio::spawn(async move {
             let [patience, whole] = PATIENCE;
             let talk = async {
@@ -84,8 +85,10 @@ pub(crate) async fn serve<F>(
                 }
             };
             // Whoever asked is gone or will ask again.
-            let _ = tokio::time::timeout(whole, talk).await;
-            drop(permit);
+            tokio::select! {
+                _ended = tokio::time::timeout(whole, talk) => {}
+                () = seat.given_away() => {}
+            }
         });
     }
 }
@@ -104,4 +107,32 @@ async fn connection<F: Future<Output = Answer>>(
         .header_read_timeout(patience)
         .serve_connection(TokioIo::new(stream), service)
         .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    #[tokio::test]
+    async fn a_probe_is_answered_while_somebody_holds_as_many_connections_as_there_can_be() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let handle = |_: Request<Incoming>| std::future::ready(answer(StatusCode::OK, "alive"));
+        let serving = tokio::spawn(serve(listener, None, handle));
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS {
+            held.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut probe = TcpStream::connect(address).await.unwrap();
+        probe.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut said = String::new();
+        probe.read_to_string(&mut said).await.unwrap();
+        assert!(said.starts_with("HTTP/1.1 200") && said.ends_with("alive"), "{said}");
+        // One made room, and not because all were too slow.
+        assert_eq!(held[0].read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(held[1].try_read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        serving.abort();
+    }
 }

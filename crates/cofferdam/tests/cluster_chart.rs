@@ -17,7 +17,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const EVERYTHING: &str = "
 image: {repository: registry.example/cofferdam, tag: v1, pullPolicy: Always, pullSecrets: [{name: key}]}
 controller: {replicas: 3, ports: {feed: 19443, webhook: 19444, health: 19440}, tolerations: [], nodeSelector: {a: b}}
-cni: {enabled: true, binDir: /home/kubernetes/bin}
+cni: {enabled: true, binDir: /home/kubernetes/bin, remove: false}
 catalog: {providers: [{name: hub, title: ours, hosts: [{host: hub.example, for: storage}]}]}
 webhook: {failurePolicy: Fail, timeoutSeconds: 9}
 trust: {namespaces: labelled}
@@ -297,6 +297,13 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
         "fleet.identities.expireSeconds=1",
         "hub.clusters[0].name=kube-system",
         "hub.clusters[0].name=A",
+        "cni.enabled=true,cni.remove=true",
+        "egressGateway.leaveSeconds=0",
+        // Without their Secret there is no such file, and agents would not start.
+        "budgetStore.ca=true",
+        "ledger.exportCa=true",
+        "collector.exportCa=true",
+        "collector.store.ca=true",
     ] {
         let output = run(&helm, &["template", "chart", "--set", wrong]);
         assert!(!output.status.success(), "{wrong} is taken");
@@ -355,6 +362,66 @@ fn chart_gives_a_separate_gateway_a_process_and_a_service_and_the_others_leave_i
         }
         assert!(lines("PodMonitor", all).contains(&&*format!("- {}", name.trim_start_matches("cofferdam-"))));
     }
+}
+
+/// Everything that runs.
+const ALL: &str = "ingressGateway.enabled=true,ingressGateway.separateGateways={serve/inside},egressGateway.enabled=true,\
+                   collector.enabled=true,rollouts.enabled=true";
+
+#[test]
+fn chart_lets_replicas_that_do_no_work_be_evicted_and_waits_for_those_that_do() {
+    let Some(helm) = helm() else { return };
+    let documents =
+        rendered(&helm, &format!("{ALL},egressGateway.leaveSeconds=7,egressGateway.drainSeconds=100"));
+    let of = |kind: &str| -> Vec<&String> {
+        documents.iter().filter(|it| it.contains(&format!("\nkind: {kind}\n"))).collect()
+    };
+    let budgets = of("PodDisruptionBudget");
+    assert_eq!(budgets.len(), 5, "{budgets:#?}");
+    for budget in budgets {
+        assert!(budget.contains("\n  unhealthyPodEvictionPolicy: AlwaysAllow"), "{budget}");
+    }
+    let deployments = of("Deployment");
+    let leaves = |it: &&&String| it.contains("-gateway\n");
+    for gateway in deployments.iter().filter(leaves) {
+        assert!(gateway.contains("lifecycle: {preStop: {sleep: {seconds: "), "{gateway}");
+    }
+    let egress = deployments.iter().find(|it| it.contains("name: cofferdam-egress-gateway\n")).unwrap();
+    for line in ["terminationGracePeriodSeconds: 137", "seconds: 7}", "- --drain=100"] {
+        assert!(egress.contains(line), "{line}: {egress}");
+    }
+    // New replicas are spread among themselves, however many of the ones before are still there.
+    for ingress in deployments.iter().filter(|it| it.contains("maxSurge: 1")) {
+        assert!(ingress.contains("matchLabelKeys: [pod-template-hash]"), "{ingress}");
+    }
+}
+
+#[test]
+fn chart_may_use_its_priorities_where_a_namespace_needs_a_quota_for_them() {
+    let Some(helm) = helm() else { return };
+    let documents = rendered(&helm, ALL);
+    let used: std::collections::BTreeSet<&str> = documents
+        .iter()
+        .flat_map(|it| it.lines())
+        .filter_map(|line| line.trim().strip_prefix("priorityClassName: "))
+        .collect();
+    let quota = documents.iter().find(|it| it.contains("\nkind: ResourceQuota\n")).unwrap();
+    assert!(!used.is_empty() && used.iter().all(|class| quota.contains(class)), "{used:?}: {quota}");
+}
+
+#[test]
+fn chart_takes_the_plugin_off_the_nodes_again() {
+    let Some(helm) = helm() else { return };
+    let agent = |values: &str| {
+        let documents = rendered(&helm, values);
+        documents.into_iter().find(|it| it.contains("\nkind: DaemonSet\n")).unwrap()
+    };
+    let command = |word: &str| format!("command: [/usr/bin/cofferdam-cni, {word}, /host/bin, /host/conf]");
+    let (there, gone, never) = (agent("cni.enabled=true"), agent("cni.remove=true"), agent(""));
+    assert!(there.contains(&command("install")) && there.contains("- --cni\n"), "{there}");
+    assert!(gone.contains(&command("uninstall")) && !gone.contains("- --cni\n"), "{gone}");
+    assert!(gone.contains("hostPath: {path: /opt/cni/bin"), "{gone}");
+    assert!(!never.contains("cni"), "{never}");
 }
 
 #[test]

@@ -90,7 +90,8 @@ fn somebody_logs_in_to_the_program_by_way_of_an_identity_provider() {
     let (head, body) = collector.get(&format!("/login/callback?{query}"), &format!("cookie: {cookie}"));
     assert!(head.starts_with("HTTP/1.0 302"), "{head} {body}");
     assert_eq!(value(&head, "location: "), "../../../flows");
-    let session = format!("cookie: cofferdam_session={}", value(&head, "set-cookie: cofferdam_session="));
+    let session =
+        format!("cookie: __Host-cofferdam_session={}", value(&head, "set-cookie: __Host-cofferdam_session="));
     let (_, me) = collector.get("/me", &session);
     assert!(me.contains("oidc:ann") && me.contains("operator"), "{me}");
     let (_, audited) = collector.get("/records?kind=audit&reason=logged-in", &session);

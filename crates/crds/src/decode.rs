@@ -303,10 +303,15 @@ impl<'n> Decoder<'n> {
         };
         for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_ref())) {
             let key: String = entry.key.chars().take(80).collect();
+            let diagnostic = Diagnostic::error(Code::UnknownField, format!("unknown field {key:?}"));
+            // What is only counted needs no way out, which takes a while to find.
+            if self.reported >= MAX_DIAGNOSTICS {
+                self.report(entry.place, diagnostic);
+                continue;
+            }
             let help = meant(Stray::Field(&key, &entry.node))
                 .or_else(|| Some(format!("did you mean {:?}?", nearest(&key, known.iter().copied())?)))
                 .unwrap_or_else(|| format!("known fields: {}", known.join(", ")));
-            let diagnostic = Diagnostic::error(Code::UnknownField, format!("unknown field {key:?}"));
             self.report(entry.place, diagnostic.suggest(help));
         }
         Some(Map { entries, place: node.place })

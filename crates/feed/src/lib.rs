@@ -13,6 +13,7 @@ pub mod enrol;
 pub mod places;
 mod replica;
 mod resource;
+pub mod room;
 pub mod server;
 pub mod tls;
 mod update;

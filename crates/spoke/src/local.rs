@@ -3,7 +3,10 @@
 //! Enters: a release's policies. Leaves: the same in the cluster, with a label that says whose they are, and what they became
 //! there. Guarantees: an object without the label is never touched, but for one that stands where one of the release in force was:
 //! who takes the label off, or makes another of the same name, does not have it to themselves; an object of the fleet is replaced
-//! as a whole, so that nothing somebody added to it stays; what is as it should be is not written.
+//! as a whole, so that nothing somebody added to it stays; what is as it should be is not written; what the API server would keep
+//! only in part is refused.
+
+mod dropped;
 
 use crate::resource;
 use crds::ObjectName;
@@ -221,16 +224,16 @@ impl Local {
             None => api.create(&params, &object).await,
         };
         match said {
-            Ok(_) => return Ok(()),
+            Ok(made) => return is_whole(&object, &made),
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             Err(error) => return Err(why(&error)),
         }
         let said = match api.get_opt(name).await.map_err(|error| why(&error))? {
             None => api.create(&params, &object).await,
             Some(live) if !is_of_fleet(&live) => return Err(NOT_OURS.to_owned()),
-            Some(live) => api.replace(name, &params, &at(object, &live)).await,
+            Some(live) => api.replace(name, &params, &at(object.clone(), &live)).await,
         };
-        said.map(drop).map_err(|error| why(&error))
+        is_whole(&object, &said.map_err(|error| why(&error))?)
     }
 
     /// Every object with the label. A kind that the cluster does not have has none.
@@ -308,6 +311,7 @@ impl Local {
             // What is not there yet costs one request.
             None => match api.create(&PostParams::default(), &object).await {
                 Ok(made) => {
+                    is_whole(&object, &made)?;
                     let verified = Some(Verified::of(&made, digest));
                     let was_removed =
                         || format!("{} was removed in the cluster; it was put back", manifest.name);
@@ -336,7 +340,9 @@ impl Local {
             || known.is_some_and(|known| known.digest == *digest);
         let only_tells = was_released && intended.drift == Drift::Report;
         let params = PostParams { dry_run: only_tells, field_manager: None };
-        let put = api.replace(name, &params, &at(object, &live)).await.map_err(|error| why(&error))?;
+        let put =
+            api.replace(name, &params, &at(object.clone(), &live)).await.map_err(|error| why(&error))?;
+        is_whole(&object, &put)?;
         let differs = || said(&plain(live.clone())) != said(&plain(put.clone())) || !is_of_fleet(&live);
         let drift = (was_released && differs()).then(|| {
             let done = if only_tells { "it is left as it is" } else { "it was put back" };
@@ -366,6 +372,16 @@ impl Local {
 const NO_SUCH_KIND: &str = "this cluster takes no such kind from a fleet";
 const NOT_OURS: &str =
     "it is there, and not of the fleet; delete or rename it in the cluster, or leave it out of the release";
+
+/// # Errors
+/// The API server dropped something of what it was given.
+fn is_whole(given: &DynamicObject, kept: &DynamicObject) -> Result<(), String> {
+    let Some(field) = dropped::dropped(given, kept) else { return Ok(()) };
+    Err(format!(
+        "the definition (CRD) that this cluster has of its kind does not know {field}, and without that it says something else; apply \
+         the definitions of this version, or of the one that made the release: `cofferdam install crds | kubectl apply -f -`"
+    ))
+}
 
 fn is_of_fleet(object: &DynamicObject) -> bool {
     object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL))

@@ -14,6 +14,8 @@ struct Server {
     objects: BTreeMap<String, Value>,
     version: u64,
     asked: BTreeMap<String, usize>,
+    /// A field of `spec` that it does not know, and drops.
+    unknown: Option<&'static str>,
 }
 
 impl Server {
@@ -26,6 +28,9 @@ impl Server {
             let is_kind = path.ends_with("/networkpolicies");
             let items: Vec<&Value> = self.objects.values().filter(is_of_fleet).filter(|_| is_kind).collect();
             return (200, json!({ "metadata": { "resourceVersion": "1" }, "items": items }));
+        }
+        if let Some((field, spec)) = self.unknown.zip(body.get_mut("spec").and_then(Value::as_object_mut)) {
+            spec.remove(field);
         }
         let of_path = path.rsplit('/').next().unwrap_or_default();
         let name = if *method == Method::POST {
@@ -133,6 +138,26 @@ async fn a_policy_costs_one_request_where_it_differs_and_none_where_it_does_not(
     assert_eq!((other.policies, world.asked().as_str()), (20, "PUT 20, list 8"));
     assert_ne!(other.digest, effective.digest);
     assert_eq!(other, Effective::of(&second));
+}
+
+#[tokio::test]
+async fn a_policy_of_which_the_api_server_would_drop_something_is_not_taken() {
+    let mut world = World::new();
+    let (first, second) = (policies(2, 1000), policies(2, 2000));
+    world.put(&first).await;
+    world.server.lock().unwrap().unknown = Some("ingress");
+    let problems = world.local.would_take(&second).await;
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    for problem in problems {
+        assert!(problem.contains("does not know spec.ingress,"), "{problem}");
+    }
+    let intended = Intended { manifests: &second, drift: Drift::Correct, was_in_force: false };
+    // Where it happens all the same, nothing says that it is in place.
+    let outcome = world.local.put(&intended).await;
+    assert_eq!(outcome.problems.len(), 2, "{outcome:?}");
+    world.server.lock().unwrap().unknown = None;
+    assert_eq!(world.local.would_take(&second).await, [""; 0]);
+    assert_eq!(world.put(&second).await, Effective::of(&second));
 }
 
 #[tokio::test]
