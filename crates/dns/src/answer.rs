@@ -159,8 +159,9 @@ impl Answer {
         }
         answer.follow(&question.name, &found);
         if !answer.holds(question.kind, &found) {
-            // RFC 2308: that there is nothing lives as long as the zone's start of authority says.
-            answer.ttl = negative;
+            // RFC 2308: that there is nothing lives as long as the zone's start of authority says, and at the end of aliases no
+            // longer than these.
+            answer.ttl = negative.map(|nothing| answer.ttl.map_or(nothing, |aliases| aliases.min(nothing)));
         }
         Ok(answer)
     }

@@ -98,7 +98,7 @@ pub struct Ask {
 pub struct TcpAsk {
     /// Number to give back with the answer.
     pub flight: u64,
-    /// Who asked first.
+    /// Whose turn it takes.
     pub pod: IpAddr,
     /// Resolver.
     pub server: SocketAddr,
@@ -253,7 +253,7 @@ impl Engine {
             self.cache.clear();
         }
         self.meters.retain(|pod, meter| meter.waiting > 0 || rules.pod(*pod).is_some());
-        self.health.keep(rules.trusted());
+        self.health.keep(|resolver| rules.group_of(resolver).is_some());
         self.rules = Some(Arc::new(rules));
     }
 
