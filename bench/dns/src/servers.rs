@@ -153,7 +153,7 @@ pub(crate) fn state(bound: bool, settings: Settings) -> Result<State> {
             questions: Questions::Any,
             resolvers: Resolvers::Any,
         }],
-        trusted: vec![local],
+        trusted: vec![vec![local]],
         private_zones: Vec::new(),
         settings: Settings {
             upstream_port: stub::PORT,

@@ -63,10 +63,10 @@ impl Engine {
     /// The first trusted resolver that the pod may ask; where there is none, one whose refusal says why.
     fn resolver_for(&self, pod: IpAddr, question: &Question) -> Option<IpAddr> {
         let rules = self.rules.as_ref()?;
-        let first = rules.trusted().first().copied();
+        let first = rules.trusted().next();
         let Some(pod) = rules.pod(pod) else { return first };
-        let may = |resolver: &&IpAddr| matches!(decide(rules, pod, question, **resolver), Decision::Allow(_));
-        rules.trusted().iter().find(may).copied().or(first)
+        let may = |resolver: &IpAddr| matches!(decide(rules, pod, question, *resolver), Decision::Allow(_));
+        rules.trusted().find(may).or(first)
     }
 
     /// A query in a pod's stead has its answer.

@@ -1,8 +1,9 @@
 //! Answers that are kept, ready to be given again.
 //!
 //! Enters: an answer as it came and as it was read. Leaves: an [`Entry`], without what pods must not get.
-//! Guarantees: answers of resolvers that pods chose themselves are kept apart by resolver; what was answered without
-//! DNSSEC is never given to who asked with it.
+//! Guarantees: answers of each group of trusted resolvers are kept apart, since one may know names that another does not, and
+//! those of resolvers that pods chose themselves by resolver; what was answered without DNSSEC is never given to who asked
+//! with it.
 
 use crate::address::{Reach, reach};
 use crate::answer::{Answer, ExtendedError, Lead, Opt};
@@ -39,14 +40,14 @@ pub(crate) struct Key {
 /// Whose answers may stand for each other's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Group {
-    Trusted,
+    Trusted(usize),
     Other(IpAddr),
 }
 
 impl Key {
     pub(crate) fn new(question: &Question, source: Source) -> Self {
         let source = match source {
-            Source::Trusted { .. } => Group::Trusted,
+            Source::Trusted { group, .. } => Group::Trusted(group),
             Source::Other(resolver) => Group::Other(resolver),
         };
         Self { name: question.name.clone(), kind: question.kind, flags: question.flags, source }
@@ -251,7 +252,8 @@ mod tests {
     use crate::answer::tests::{address, answer as message, record};
     use hickory_proto::op::{Edns, Message};
 
-    const TRUSTED: Source = Source::Trusted { first: IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 10)) };
+    const TRUSTED: Source =
+        Source::Trusted { first: IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 10)), group: 0 };
 
     fn entry(ttl: u32, source: Source, taken: Instant) -> (Rc<Entry>, Question) {
         let (mut message, question) = message("a.io.", 1, vec![record("a.io.", ttl, address("192.0.2.1"))]);

@@ -41,10 +41,12 @@ impl Permit {
 /// Who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// Any of the trusted resolvers, this one first. They are taken to know the same, share what is kept, and teach.
+    /// Any of a group of trusted resolvers, this one first. They are taken to know the same, share what is kept, and teach.
     Trusted {
         /// Whom the pod asked.
         first: IpAddr,
+        /// The group, by its place in the state.
+        group: usize,
     },
     /// A resolver of the pod's own choice, whose answers teach nothing.
     Other(IpAddr),
@@ -84,10 +86,9 @@ pub fn decide(rules: &Rules, pod: &PodRules, question: &Question, resolver: IpAd
             None => return refuse(Reason::Name, Some(otherwise)),
         }
     }
-    let source = if rules.trusted().contains(&resolver) {
-        Source::Trusted { first: resolver }
-    } else {
-        Source::Other(resolver)
+    let source = match rules.group_of(resolver) {
+        Some(group) => Source::Trusted { first: resolver, group },
+        None => Source::Other(resolver),
     };
     Decision::Allow(Permit { source, rule })
 }
@@ -106,7 +107,7 @@ mod tests {
         let state = State {
             generation: Generation(1),
             pods: vec![pod],
-            trusted: vec![TRUSTED.parse().unwrap()],
+            trusted: vec![vec![TRUSTED.parse().unwrap()]],
             private_zones: Vec::new(),
             settings: Settings::default(),
         };
@@ -128,7 +129,7 @@ mod tests {
     #[test]
     fn any_question_may_be_asked_of_anybody_by_default() {
         let any = || pod(Questions::Any, Resolvers::Any);
-        check(any(), ("a.io.", 1), TRUSTED, "Trusted { first: 10.96.0.10 } None");
+        check(any(), ("a.io.", 1), TRUSTED, "Trusted { first: 10.96.0.10, group: 0 } None");
         check(any(), ("a.io.", 1), "8.8.8.8", "Other(8.8.8.8) None");
         check(any(), ("a.io.", 252), TRUSTED, "RecordType None");
         check(any(), ("a.io.", 255), TRUSTED, "RecordType None");
@@ -143,7 +144,7 @@ mod tests {
                 Resolvers::Any,
             )
         };
-        check(only(), ("X.A.io.", 1), TRUSTED, "Trusted { first: 10.96.0.10 } Some(\"r0\")");
+        check(only(), ("X.A.io.", 1), TRUSTED, "Trusted { first: 10.96.0.10, group: 0 } Some(\"r0\")");
         check(only(), ("a.io.", 1), TRUSTED, "Name Some(\"rest\")");
         check(only(), (".", 2), TRUSTED, "Name Some(\"rest\")");
         let none = pod(
@@ -158,6 +159,11 @@ mod tests {
         let allowed = vec!["10.96.0.10/32".parse().unwrap()];
         let only = Resolvers::Only(vec![Addresses { allowed, otherwise: "dns".into() }]);
         check(pod(Questions::Any, only.clone()), ("a.io.", 1), "8.8.8.8", "Resolver Some(\"dns\")");
-        check(pod(Questions::Any, only), ("a.io.", 1), TRUSTED, "Trusted { first: 10.96.0.10 } None");
+        check(
+            pod(Questions::Any, only),
+            ("a.io.", 1),
+            TRUSTED,
+            "Trusted { first: 10.96.0.10, group: 0 } None",
+        );
     }
 }

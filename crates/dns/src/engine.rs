@@ -98,7 +98,7 @@ pub struct Ask {
 pub struct TcpAsk {
     /// Number to give back with the answer.
     pub flight: u64,
-    /// Who asked first.
+    /// Whose turn it takes.
     pub pod: IpAddr,
     /// Resolver.
     pub server: SocketAddr,
@@ -253,7 +253,7 @@ impl Engine {
             self.cache.clear();
         }
         self.meters.retain(|pod, meter| meter.waiting > 0 || rules.pod(*pod).is_some());
-        self.health.keep(rules.trusted());
+        self.health.keep(|resolver| rules.group_of(resolver).is_some());
         self.rules = Some(Arc::new(rules));
     }
 
@@ -382,14 +382,7 @@ impl Engine {
         if let Some(entry) = self.cache.fresh(&key, now.at) {
             return self.deliver(now, waiting, &entry, Reason::Cached);
         }
-        if self.is_repeated(&key, &waiting) {
-            self.counters.dropped += 1;
-            return;
-        }
-        match self.admit(pod.address, &mut waiting) {
-            Ok(()) => self.depart(now, key, waiting, &permit),
-            Err(reason) => self.fail(now, waiting, reason),
-        }
+        self.depart(now, key, waiting, pod.address, &permit);
     }
 
     /// Counts a query among those that wait, if there is room.

@@ -1,15 +1,15 @@
 //! Questions on their way upstream.
 //!
 //! Enters: permitted queries, answers, silences. Leaves: questions, and answers for all who wait for the same.
-//! Guarantees: equal questions travel once; an answer counts only if it comes to the socket and from the address and
+//! Guarantees: equal questions travel once, by TCP once for each pod; an answer counts only if it comes to the socket and from the address and
 //! port that were asked, carries the number and repeats the question; a trusted resolver that is silent or fails is
-//! stood in for by the others, one that a pod chose itself is not.
+//! stood in for by the others of its group, one that a pod chose itself is not.
 //! Does not: ask by TCP what came by UDP (see [`crate::reply`]).
 //!
 //! When no resolver answers, names that are still kept go on being answered, with a lifetime of 30 seconds and extended
 //! error 3 (RFC 8767), and all others get SERVFAIL.
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, Records};
 use crate::cache::{Entry, Key, Origin};
 use crate::decide::{Permit, Source};
 use crate::engine::{Ask, Client, Engine, Now, TcpAsk, Timer, Waiting};
@@ -25,11 +25,14 @@ use std::sync::Arc;
 /// How often a question is asked, of whomever.
 const MAX_TRIES: usize = 5;
 
+/// A question on its way, and by TCP the pod whose turn it takes (see [`crate::tcp::Turns`]): another one must not wait for that.
+type Way = (Key, Option<IpAddr>);
+
 /// Who waits for whom.
 #[derive(Debug)]
 pub(crate) struct Flights {
     flights: Map<u64, Flight>,
-    by_question: Map<(Key, Transport), u64>,
+    by_question: Map<Way, u64>,
     by_try: Map<Try, u64>,
     sockets: usize,
     /// The socket of the questions that go out next.
@@ -38,9 +41,7 @@ pub(crate) struct Flights {
 
 #[derive(Debug)]
 struct Flight {
-    key: (Key, Transport),
-    /// Who asked first.
-    pod: IpAddr,
+    key: Way,
     question: Question,
     source: Source,
     /// Whom to ask, in order.
@@ -90,6 +91,14 @@ impl Flights {
     }
 }
 
+impl Flight {
+    /// Whether this very query waits already: a datagram that was sent again.
+    fn has(&self, query: &Waiting) -> bool {
+        let is_it = |it: &Waiting| it.client == query.client && it.question.id == query.question.id;
+        matches!(query.client, Client::Udp { .. }) && self.waiting.iter().any(is_it)
+    }
+}
+
 impl Engine {
     /// Whether an answer may still come to the socket of this number.
     pub fn is_socket_in_use(&self, socket: usize) -> bool {
@@ -97,23 +106,32 @@ impl Engine {
     }
 
     /// Has a query wait for an answer, and asks unless somebody did already.
-    pub(crate) fn depart(&mut self, now: Now, key: Key, waiting: Waiting, permit: &Permit) {
-        let Some(rules) = self.rules.clone() else { return self.fail(now, waiting, Reason::NotReady) };
-        let full = (key, waiting.client.transport());
-        if let Some(flight) =
-            self.flights.by_question.get(&full).and_then(|id| self.flights.flights.get_mut(id))
-        {
+    pub(crate) fn depart(&mut self, now: Now, key: Key, mut waiting: Waiting, pod: IpAddr, permit: &Permit) {
+        let full = match waiting.client.transport() {
+            Transport::Udp => (key, None),
+            Transport::Tcp => (key, Some(waiting.pod)),
+        };
+        let open = self.flights.by_question.get(&full).copied();
+        let flight = open.and_then(|id| self.flights.flights.get(&id));
+        if flight.is_some_and(|flight| flight.has(&waiting)) {
+            self.counters.dropped += 1;
+            return;
+        }
+        if let Err(reason) = self.admit(pod, &mut waiting) {
+            return self.fail(now, waiting, reason);
+        }
+        if let Some(flight) = open.and_then(|id| self.flights.flights.get_mut(&id)) {
             flight.waiting.push(waiting);
             return;
         }
+        let Some(rules) = self.rules.clone() else { return self.fail(now, waiting, Reason::NotReady) };
         let order = match permit.source() {
-            Source::Trusted { first } => self.health.order(first, rules.trusted(), now.at),
+            Source::Trusted { first, group } => self.health.order(first, rules.group(group), now.at),
             Source::Other(resolver) => vec![resolver],
         };
         let id = self.next_serial();
         let mut flight = Flight {
             key: full.clone(),
-            pod: waiting.pod,
             question: waiting.question.clone(),
             source: permit.source(),
             order,
@@ -157,8 +175,8 @@ impl Engine {
         let bytes = flight.question.upstream(attempt.id);
         let server = SocketAddr::new(server, rules.settings.upstream_port);
         match flight.key.1 {
-            Transport::Udp => self.out.asks.push(Ask { server, socket, bytes }),
-            Transport::Tcp => self.out.tcp_asks.push(TcpAsk { flight: id, pod: flight.pod, server, bytes }),
+            None => self.out.asks.push(Ask { server, socket, bytes }),
+            Some(pod) => self.out.tcp_asks.push(TcpAsk { flight: id, pod, server, bytes }),
         }
         self.flights.by_try.insert(attempt, id);
         self.counters.asked += 1;
@@ -173,41 +191,42 @@ impl Engine {
             (Some(id), true) => self.flights.by_try.get(&Try { socket, server: from.ip(), id }).copied(),
             (None, _) | (_, false) => None,
         };
+        let asked = flight.and_then(|id| Some((id, self.flights.flights.get(&id)?)));
+        let asked = asked.filter(|(_, flight)| flight.key.1.is_none());
         // An answer to another question may be a guess: whoever is waited for may still answer.
-        let matches = flight
-            .and_then(|flight| self.flights.flights.get(&flight))
-            .is_some_and(|flight| flight.key.1 == Transport::Udp && answers(bytes, &flight.question));
-        match flight.filter(|_| matches) {
-            Some(flight) => self.arrived(now, flight, from.ip(), bytes),
+        match asked.and_then(|(id, flight)| Some((id, answer::records(bytes, &flight.question).ok()?))) {
+            Some((id, records)) => self.arrived(now, id, from.ip(), bytes, records),
             None => self.counters.stray += 1,
         }
     }
 
     /// A question on a connection was answered, or could not be.
     pub fn tcp_answer(&mut self, now: Now, flight: u64, server: IpAddr, bytes: Option<&[u8]>) {
-        match bytes {
-            Some(bytes) => self.arrived(now, flight, server, bytes),
+        let Some(asked) = self.flights.flights.get(&flight) else { return };
+        match bytes.map(|bytes| (bytes, answer::records(bytes, &asked.question))) {
+            Some((bytes, Ok(records))) => self.arrived(now, flight, server, bytes, records),
+            Some((_, Err(_))) => self.failed(now, flight, Reason::UpstreamMalformed),
             None => self.failed(now, flight, Reason::UpstreamUnreachable),
         }
     }
 
-    fn arrived(&mut self, now: Now, id: u64, server: IpAddr, bytes: &[u8]) {
+    fn arrived(&mut self, now: Now, id: u64, server: IpAddr, bytes: &[u8], records: Records<'_>) {
         let Some(rules) = self.rules.clone() else { return };
         let Some(flight) = self.flights.flights.get(&id) else { return };
-        let Ok(answer) = Answer::read(bytes, &flight.question) else {
+        let Ok(answer) = Answer::of(records, &flight.question) else {
             return self.failed(now, id, Reason::UpstreamMalformed);
         };
-        if matches!(flight.source, Source::Trusted { .. }) {
-            // What it says would be kept, and taught, as what a trusted one says.
-            if !rules.trusted().contains(&server) {
+        if let Source::Trusted { group, .. } = flight.source {
+            // What it says would be kept, and taught, as what one of the group says.
+            if rules.group_of(server) != Some(group) {
                 return self.failed(now, id, Reason::UpstreamUnreachable);
             }
             self.health.answered(server);
         }
         if answer.truncated {
             return match flight.key.1 {
-                Transport::Udp => self.cut_short(now, id),
-                Transport::Tcp => self.failed(now, id, Reason::UpstreamMalformed),
+                None => self.cut_short(now, id),
+                Some(_) => self.failed(now, id, Reason::UpstreamMalformed),
             };
         }
         if answer.rcode.0 > 15 {
@@ -303,22 +322,4 @@ impl Engine {
             self.fail(now, waiting, flight.failure);
         }
     }
-
-    /// Whether this very query waits already: a datagram that was sent again.
-    pub(crate) fn is_repeated(&self, key: &Key, waiting: &Waiting) -> bool {
-        let Client::Udp { .. } = waiting.client else { return false };
-        let flights = &self.flights;
-        let flight =
-            flights.by_question.get(&(key.clone(), Transport::Udp)).and_then(|id| flights.flights.get(id));
-        flight.is_some_and(|flight| {
-            flight
-                .waiting
-                .iter()
-                .any(|it| it.client == waiting.client && it.question.id == waiting.question.id)
-        })
-    }
-}
-
-fn answers(bytes: &[u8], question: &Question) -> bool {
-    answer::head(bytes).is_ok_and(|(head, _)| head.name == question.name && head.kind == question.kind)
 }

@@ -1,8 +1,8 @@
 //! Which of the trusted resolvers answer.
 //!
 //! Enters: answers and silences. Leaves: in which order to ask.
-//! Guarantees: one that was silent three times in a row is asked last, and tried again after a second, then after two,
-//! four, up to thirty; one answer makes it good again.
+//! Guarantees: one that was silent three times in a row is asked last, and tried again by one question after a second, then
+//! after two, four, up to thirty; one answer makes it good again.
 
 use crate::map::Map;
 use std::net::IpAddr;
@@ -28,6 +28,16 @@ struct Silence {
     until: Option<Instant>,
 }
 
+impl Silence {
+    /// Begins a pause, twice as long as the one before.
+    fn rest(&mut self, now: Instant) {
+        if self.until.is_some() {
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        }
+        self.until = Some(now + self.pause);
+    }
+}
+
 impl Health {
     pub(crate) fn answered(&mut self, resolver: IpAddr) {
         self.known.remove(&resolver);
@@ -40,31 +50,38 @@ impl Health {
         if entry.count < SILENCES || entry.until.is_some_and(|until| now < until) {
             return;
         }
-        if entry.until.is_some() {
-            entry.pause = (entry.pause * 2).min(LONGEST_PAUSE);
-        }
-        entry.until = Some(now + entry.pause);
+        entry.rest(now);
     }
 
     pub(crate) fn is_down(&self, resolver: IpAddr, now: Instant) -> bool {
         self.known.get(&resolver).and_then(|it| it.until).is_some_and(|until| now < until)
     }
 
-    /// The order in which to ask: the pod's choice first, then the others in turn; those that are down last.
-    pub(crate) fn order(&mut self, first: IpAddr, trusted: &[IpAddr], now: Instant) -> Vec<IpAddr> {
-        let mut others: Vec<IpAddr> = trusted.iter().copied().filter(|it| *it != first).collect();
+    /// The order in which to ask a group: the pod's choice first, then the others in turn; those that are down last.
+    pub(crate) fn order(&mut self, first: IpAddr, group: &[IpAddr], now: Instant) -> Vec<IpAddr> {
+        let mut others: Vec<IpAddr> = group.iter().copied().filter(|it| *it != first).collect();
         if !others.is_empty() {
             self.turn = (self.turn + 1) % others.len();
             others.rotate_left(self.turn);
         }
         others.insert(0, first);
         others.sort_by_key(|it| self.is_down(*it, now));
+        self.try_again(others.first(), now);
         others
     }
 
+    /// One whose pause is over is asked by one question. Until that is answered, others do not wait for its silence.
+    fn try_again(&mut self, asked: Option<&IpAddr>, now: Instant) {
+        if let Some(silence) = asked.and_then(|it| self.known.get_mut(it))
+            && silence.until.is_some_and(|until| until <= now)
+        {
+            silence.rest(now);
+        }
+    }
+
     /// Forgets those that are trusted no longer.
-    pub(crate) fn keep(&mut self, trusted: &[IpAddr]) {
-        self.known.retain(|it, _| trusted.contains(it));
+    pub(crate) fn keep(&mut self, is_trusted: impl Fn(IpAddr) -> bool) {
+        self.known.retain(|it, _| is_trusted(*it));
     }
 }
 
@@ -88,6 +105,11 @@ mod tests {
         assert_eq!(health.order(ip(1), &trusted, start), [ip(2), ip(1)]);
         let after = start + FIRST_PAUSE;
         assert_eq!(health.order(ip(1), &trusted, after), [ip(1), ip(2)], "it is tried again");
+        assert_eq!(
+            health.order(ip(1), &trusted, after),
+            [ip(2), ip(1)],
+            "by one question, for which others do not wait"
+        );
         health.silent(ip(1), after);
         assert!(health.is_down(ip(1), after + FIRST_PAUSE), "for twice as long");
         health.answered(ip(1));

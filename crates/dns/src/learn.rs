@@ -41,8 +41,9 @@ pub struct Binding {
 /// A binding of one name and one address, of the pod in one epoch.
 pub(crate) type BoundKey = (u64, Name, IpAddr);
 
-/// Pairs of name and address that one answer may teach. One with more is not answered to pods whose policies speak of it.
-const MAX_PAIRS: usize = 1024;
+/// Pairs of name and address that one answer may teach: a thousand addresses by three names. One with more is not answered to
+/// pods whose policies speak of it.
+const MAX_PAIRS: usize = 3072;
 
 /// Requests to bind that have no answer yet.
 #[derive(Debug, Default)]

@@ -22,8 +22,9 @@ pub struct State {
     pub generation: Generation,
     /// The node's pods that are steered here. Any other source is refused.
     pub pods: Vec<Pod>,
-    /// Resolvers whose answers are believed, and which stand in for each other.
-    pub trusted: Vec<IpAddr>,
+    /// Resolvers whose answers are believed, in groups of those that know the same names and stand in for each other. What one
+    /// group knows another need not: a cluster's own names, or those of a network. A group keeps its place in every state.
+    pub trusted: Vec<Vec<IpAddr>>,
     /// Names that may lead to private addresses, each with all names below it; of a cluster, its domain.
     #[serde(with = "names")]
     pub private_zones: Vec<DnsName>,
@@ -194,7 +195,7 @@ pub struct Rules {
     /// Settings.
     pub settings: Settings,
     pods: Map<IpAddr, Arc<PodRules>>,
-    trusted: Vec<IpAddr>,
+    trusted: Vec<Vec<IpAddr>>,
     private: NameMap<()>,
     epochs: u64,
 }
@@ -233,9 +234,19 @@ impl Rules {
         self.pods.get(&address)
     }
 
-    /// Resolvers whose answers are believed.
-    pub fn trusted(&self) -> &[IpAddr] {
-        &self.trusted
+    /// Resolvers whose answers are believed, those of the first group first.
+    pub fn trusted(&self) -> impl Iterator<Item = IpAddr> {
+        self.trusted.iter().flatten().copied()
+    }
+
+    /// Resolvers of a group.
+    pub(crate) fn group(&self, group: usize) -> &[IpAddr] {
+        self.trusted.get(group).map_or(&[], Vec::as_slice)
+    }
+
+    /// The first group that a resolver is in; `None` for one that is not believed.
+    pub(crate) fn group_of(&self, resolver: IpAddr) -> Option<usize> {
+        self.trusted.iter().position(|group| group.contains(&resolver))
     }
 
     /// Whether a name may lead to private addresses.
@@ -402,7 +413,8 @@ impl<V> NameMap<V> {
 
 /// Which of the settings that shape kept answers differ: those must go.
 pub(crate) fn keeps_answers(old: &Rules, new: &Rules) -> bool {
-    let trusted = |rules: &Rules| rules.trusted.iter().copied().collect::<HashSet<_>>();
+    let of_group = |group: &Vec<IpAddr>| group.iter().copied().collect::<HashSet<_>>();
+    let trusted = |rules: &Rules| rules.trusted.iter().map(of_group).collect::<Vec<_>>();
     old.settings.strip_ech == new.settings.strip_ech && trusted(old) == trusted(new)
 }
 
@@ -472,7 +484,7 @@ pub(crate) mod tests {
                 }]),
                 resolvers: Resolvers::Any,
             }],
-            trusted: vec!["10.96.0.10".parse().unwrap()],
+            trusted: vec![vec!["10.96.0.10".parse().unwrap()]],
             private_zones: vec![DnsName::parse("cluster.local").unwrap()],
             settings: Settings::default(),
         }

@@ -171,7 +171,7 @@ fn kernel_steers_queries_of_both_families_and_the_answers_come_from_whom_was_ask
     namespaces.within("far", resolve);
     let mut state = state(53, &["*.io"]);
     state.pods[0].addresses = vec!["10.88.1.2".parse().unwrap(), "fd88:1::2".parse().unwrap()];
-    state.trusted = vec!["10.88.2.2".parse().unwrap(), "fd88:2::2".parse().unwrap()];
+    state.trusted = vec![vec!["10.88.2.2".parse().unwrap(), "fd88:2::2".parse().unwrap()]];
     let started = state.clone();
     let mut world = namespaces.within("node", move || {
         let sockets = Sockets::bind(&dns::LISTEN, Steering::Transparent).unwrap();

@@ -150,7 +150,7 @@ fn what_the_agent_asks_is_asked_of_a_resolver_that_the_pod_may_ask_and_by_tcp_wh
     };
     state.pods[0].resolvers = only(2);
     state.pods[1].resolvers = only(3);
-    state.trusted = vec![resolver_address(2)];
+    state.trusted = vec![vec![resolver_address(2)]];
     let mut world = World::start(state.clone(), Binds::AtOnce);
     // Over TCP it is cut as well: nothing can be made of it.
     let found = world.found(1, pod_address(1), "a.io");
@@ -159,7 +159,7 @@ fn what_the_agent_asks_is_asked_of_a_resolver_that_the_pod_may_ask_and_by_tcp_wh
     assert_eq!((transports, second.asked()), ([Transport::Udp, Transport::Tcp], 2));
     let refused = world.found(2, pod_address(2), "a.io");
     assert_eq!((refused.reason, refused.rule.as_deref()), (Reason::Resolver, Some("rule")));
-    state.trusted = vec![resolver_address(1), resolver_address(2)];
+    state.trusted = vec![vec![resolver_address(1), resolver_address(2)]];
     state.pods[0].resolvers = only(1);
     state.generation = Generation(2);
     world.set_state(state);
@@ -347,7 +347,7 @@ fn loops_and_garbage_of_a_resolver_end_in_an_answer() {
         vec![Act::Send(answer(question, records))]
     });
     let mut state = state(port, &["a.io"]);
-    state.trusted.truncate(1);
+    state.trusted[0].truncate(1);
     let mut world = World::start(state, Binds::AtOnce);
     let reply = world.ask(1, 1, "a.io.");
     assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NoError, 2));
@@ -412,7 +412,7 @@ fn known_names_go_on_being_answered_when_all_resolvers_are_silent() {
     let port = free_port();
     let resolver = Resolver::start(1, port, always("192.0.2.7", 1));
     let mut state = state(port, &["a.io"]);
-    state.trusted.truncate(1);
+    state.trusted[0].truncate(1);
     // It asks as fast as it can.
     let (pod_rate, pod_burst) = (1_000_000, 1_000_000);
     state.settings = Settings {

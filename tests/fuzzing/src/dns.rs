@@ -98,7 +98,7 @@ fn state() -> State {
             questions: Questions::Any,
             resolvers: Resolvers::Any,
         }],
-        trusted: vec![RESOLVER],
+        trusted: vec![vec![RESOLVER]],
         private_zones: vec![DnsName::parse("cluster.local").expect("a name")],
         settings: Settings::default(),
     }

@@ -46,7 +46,8 @@ pub(crate) struct DnsArgs {
     /// Answer the DNS of all pods, for its records; else only of those that a rule on names or on DNS is for
     #[arg(long)]
     pub(crate) dns_all: bool,
-    /// Believe this resolver, besides the cluster's DNS pods and those in /etc/resolv.conf; may be repeated
+    /// Believe this resolver, besides the cluster's DNS pods and those in /etc/resolv.conf; no other stands in for it; may be
+    /// repeated
     #[arg(long = "dns-resolver", value_name = "ADDRESS")]
     pub(crate) resolvers: Vec<IpAddr>,
     /// Names in this zone may lead to private addresses; may be repeated. clusterset.local is where imported Services have their names
@@ -135,7 +136,7 @@ pub(crate) fn state(
     State {
         generation: set.generation,
         pods: addresses.iter().filter_map(local).collect(),
-        trusted: trusted(&set.world, args).into_iter().collect(),
+        trusted: trusted(set.world.cluster_dns().collect(), &args.resolvers, &configured_resolvers()),
         private_zones: args.private_zones.clone(),
         settings: Settings { strip_ech: !args.dns_keep_ech, binding_floor: args.hold, ..Settings::default() },
     }
@@ -263,20 +264,35 @@ fn networks(world: &World, peer: &Peer) -> Vec<IpNet> {
     }
 }
 
-/// Resolvers whose answers are believed.
-fn trusted(world: &World, args: &DnsArgs) -> BTreeSet<IpAddr> {
-    let mut trusted: BTreeSet<IpAddr> = world.cluster_dns().collect();
-    trusted.extend(&args.resolvers);
+/// Resolvers whose answers are believed, in groups of those that know the same names: the cluster's, each option's, the node's.
+/// Only the cluster's DNS knows the cluster's names: any other says that there are none.
+fn trusted(cluster: BTreeSet<IpAddr>, options: &[IpAddr], node: &BTreeSet<IpAddr>) -> Vec<Vec<IpAddr>> {
+    let is_known = |address: &IpAddr| cluster.contains(address) || node.contains(address);
+    let alone = |address: &IpAddr| [*address].into_iter().filter(|it| !is_known(it)).collect();
+    let options: Vec<Vec<IpAddr>> = options.iter().map(alone).collect();
+    let node = node.iter().copied().collect();
+    [vec![cluster.into_iter().collect()], options, vec![node]].concat()
+}
+
+/// Those that the node itself asks.
+fn configured_resolvers() -> BTreeSet<IpAddr> {
     let configured = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let servers = configured.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     let servers = servers.filter_map(|rest| rest.trim().parse::<IpAddr>().ok());
-    trusted.extend(servers.filter(|address| !address.is_loopback()));
-    trusted
+    servers.filter(|address| !address.is_loopback()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn resolvers_that_know_other_names_do_not_stand_in_for_each_other() {
+        let all = |lasts: &[u8]| lasts.iter().map(|last| IpAddr::from([10, 0, 0, *last])).collect::<Vec<_>>();
+        let set = |lasts: &[u8]| all(lasts).into_iter().collect::<BTreeSet<_>>();
+        let groups = trusted(set(&[1, 2]), &all(&[3, 2, 4, 5]), &set(&[5, 6]));
+        assert_eq!(groups, [all(&[1, 2]), all(&[3]), all(&[]), all(&[4]), all(&[]), all(&[5, 6])]);
+    }
 
     #[test]
     fn names_of_a_candidate_are_followed_only_where_dns_is_answered_anyway() {

@@ -5,7 +5,8 @@ use crate::answer::tests::{address, alias, record};
 use crate::question::tests::query as ask_for;
 use crate::state::{Names, Pod, Questions, Resolvers};
 use hickory_proto::op::{Message, MessageType, ResponseCode};
-use hickory_proto::rr::Record;
+use hickory_proto::rr::rdata::SOA;
+use hickory_proto::rr::{Name as HickoryName, RData, Record};
 use policy::{DnsName, DomainPattern};
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ impl Bench {
                 questions: Questions::Any,
                 resolvers: Resolvers::Any,
             }],
-            trusted: vec![ip(FIRST), ip(SECOND)],
+            trusted: vec![vec![ip(FIRST), ip(SECOND)]],
             private_zones: vec![DnsName::parse("cluster.local").unwrap()],
             settings: Settings::default(),
         };
@@ -61,12 +62,17 @@ impl Bench {
     }
 
     fn ask(&mut self, name: &str) -> u16 {
+        self.ask_of(FIRST, name)
+    }
+
+    fn ask_of(&mut self, resolver: &str, name: &str) -> u16 {
         self.id += 1;
         let mut message = ask_for(name, 1);
         message.metadata.id = self.id;
         let bytes = message.to_vec().unwrap();
-        let client = Client::Udp { peer: SocketAddr::new(ip(POD), 999), local: ip(FIRST) };
-        self.engine.query(self.now, &Arrival { client, pod: ip(POD), resolver: ip(FIRST), bytes: &bytes });
+        let resolver = ip(resolver);
+        let client = Client::Udp { peer: SocketAddr::new(ip(POD), 999), local: resolver };
+        self.engine.query(self.now, &Arrival { client, pod: ip(POD), resolver, bytes: &bytes });
         self.id
     }
 
@@ -80,10 +86,21 @@ impl Bench {
     }
 
     fn answer_with(&mut self, ask: &Ask, code: ResponseCode, records: Vec<Record>) {
+        self.answer_saying(ask, code, records, Vec::new());
+    }
+
+    fn answer_saying(
+        &mut self,
+        ask: &Ask,
+        code: ResponseCode,
+        records: Vec<Record>,
+        authorities: Vec<Record>,
+    ) {
         let mut message = Message::from_vec(&ask.bytes).unwrap();
         message.metadata.message_type = MessageType::Response;
         message.metadata.response_code = code;
         message.add_answers(records);
+        message.add_authorities(authorities);
         self.engine.answer(self.now, ask.socket, ask.server, &message.to_vec().unwrap());
     }
 
@@ -119,6 +136,12 @@ fn secs(seconds: u64) -> Duration {
 
 fn good(name: &str, ttl: u32) -> Vec<Record> {
     vec![record(name, ttl, address("192.0.2.1"))]
+}
+
+/// A zone that says for so many seconds that there is nothing.
+fn start(seconds: u32) -> RData {
+    let name = || HickoryName::from_ascii("ns.org.").unwrap();
+    RData::SOA(SOA::new(name(), name(), 1, 2, 3, 4, seconds))
 }
 
 #[test]
@@ -313,7 +336,7 @@ fn who_lost_trust_on_the_way_teaches_nothing() {
     let mut bench = Bench::new(|_| {});
     bench.ask("a.io.");
     let first = bench.asked();
-    bench.set_state(2, |state| state.trusted = vec![ip(SECOND)]);
+    bench.set_state(2, |state| state.trusted = vec![vec![ip(SECOND)]]);
     bench.answer(&first[0], good("a.io.", 60));
     assert_eq!((bench.learns().len(), bench.replies().len()), (0, 0));
     let second = bench.asked();
@@ -324,7 +347,7 @@ fn who_lost_trust_on_the_way_teaches_nothing() {
 
 #[test]
 fn a_failure_is_remembered_for_a_second_and_does_not_replace_an_answer() {
-    let mut bench = Bench::new(|state| state.trusted.truncate(1));
+    let mut bench = Bench::new(|state| state.trusted[0].truncate(1));
     bench.ask("a.org.");
     let ask = bench.asked();
     bench.answer_with(&ask[0], ResponseCode::Refused, Vec::new());
@@ -346,7 +369,7 @@ fn a_failure_is_remembered_for_a_second_and_does_not_replace_an_answer() {
 /// Found by fuzzing: the pod was told NOERROR, and given addresses.
 #[test]
 fn a_code_of_edns_is_a_failure_of_the_resolver() {
-    let mut bench = Bench::new(|state| state.trusted.truncate(1));
+    let mut bench = Bench::new(|state| state.trusted[0].truncate(1));
     bench.ask("a.io.");
     let ask = bench.asked();
     let mut message = Message::from_vec(&ask[0].bytes).unwrap();
@@ -396,4 +419,83 @@ fn timers_of_what_is_over_are_forgotten() {
         bench.pass(Duration::from_micros(10));
         assert!(bench.engine.timers.0.iter().all(|queue| queue.len() < 3));
     }
+}
+
+/// A pod may ask the node's resolver for a name of the cluster, which that does not know: what it says must not be told to who asks
+/// the cluster's.
+#[test]
+fn resolvers_of_another_group_neither_stand_in_nor_share_answers() {
+    let apart = |state: &mut State| state.trusted = vec![vec![ip(FIRST)], vec![ip(SECOND)]];
+    let mut bench = Bench::new(apart);
+    let name = "db.prod.svc.cluster.local.";
+    bench.ask_of(SECOND, name);
+    let ask = bench.asked();
+    let nothing = record("local.", 86_400, start(3_600));
+    bench.answer_saying(&ask[0], ResponseCode::NXDomain, Vec::new(), vec![nothing]);
+    assert_eq!(bench.replies()[0].1, ResponseCode::NXDomain);
+    bench.ask_of(FIRST, name);
+    assert_eq!(bench.replies(), []);
+    bench.pass(secs(4));
+    assert!(bench.asked().iter().all(|ask| ask.server.ip() == ip(FIRST)), "nobody stands in");
+    assert_eq!(bench.replies()[0].3, Reason::UpstreamSilent);
+}
+
+/// The cluster's DNS is a pod that asks the node's resolvers: were its question taken for the one that waits for it, both would wait
+/// for each other.
+#[test]
+fn what_one_group_is_asked_is_not_taken_for_what_another_is_asked() {
+    let mut bench = Bench::new(|state| state.trusted = vec![vec![ip(FIRST)], vec![ip(SECOND)]]);
+    bench.ask_of(FIRST, "a.org.");
+    bench.ask_of(SECOND, "a.org.");
+    let servers: Vec<_> = bench.asked().iter().map(|ask| ask.server.ip()).collect();
+    assert_eq!(servers, [ip(FIRST), ip(SECOND)]);
+}
+
+#[test]
+fn whoever_may_have_no_more_connections_to_resolvers_keeps_nobody_else_waiting() {
+    const OTHER: &str = "10.0.0.2";
+    let mut bench = Bench::new(|state| {
+        let other = Pod { identity: "b".into(), addresses: vec![ip(OTHER)], ..state.pods[0].clone() };
+        state.pods.push(other);
+    });
+    let bytes = ask_for("a.org.", 1).to_vec().unwrap();
+    for (connection, pod) in [(1, POD), (2, OTHER), (3, OTHER)] {
+        let client = Client::Tcp { connection };
+        let arrival = Arrival { client, pod: ip(pod), resolver: ip(FIRST), bytes: &bytes };
+        bench.engine.query(bench.now, &arrival);
+    }
+    let asked: Vec<_> = bench.engine.outbox().tcp_asks.iter().map(|ask| ask.pod).collect();
+    assert_eq!(asked, [ip(POD), ip(OTHER)], "once for each pod");
+}
+
+#[test]
+fn a_thousand_addresses_behind_an_alias_are_bound_by_both_names() {
+    let mut bench = Bench::new(|_| {});
+    bench.ask("a.io.");
+    let ask = bench.asked();
+    let addresses = (0..1000).map(|n: u16| {
+        let [high, low] = n.to_be_bytes();
+        record("b.io.", 60, address(&format!("198.51.{high}.{low}")))
+    });
+    let records = [record("a.io.", 60, alias("b.io."))].into_iter().chain(addresses).collect();
+    bench.answer(&ask[0], records);
+    let learns = bench.learns();
+    assert_eq!((learns[0].1[0].names.len(), learns[0].1[0].addresses.len()), (2, 1000));
+}
+
+/// The target's zone may say so for an hour; the alias may lead elsewhere in a minute.
+#[test]
+fn that_an_alias_leads_to_nothing_is_kept_no_longer_than_the_alias() {
+    let mut bench = Bench::new(|_| {});
+    bench.ask("a.org.");
+    let ask = bench.asked();
+    let (alias, nothing) = (record("a.org.", 60, alias("b.org.")), record("b.org.", 3_600, start(3_600)));
+    bench.answer_saying(&ask[0], ResponseCode::NoError, vec![alias], vec![nothing]);
+    bench.replies();
+    bench.pass(secs(59));
+    bench.ask("a.org.");
+    assert_eq!(bench.replies()[0].3, Reason::Cached);
+    bench.pass(secs(1));
+    bench.ask("a.org.");
+    assert_eq!(bench.asked().len(), 1);
 }

@@ -279,7 +279,7 @@ pub(crate) struct World {
     pub(crate) learns: Vec<Binding>,
 }
 
-/// A state with pods 1 and 2 that may ask anything, and speak of `patterns`; resolvers 1 and 2 are trusted.
+/// A state with pods 1 and 2 that may ask anything, and speak of `patterns`; resolvers 1 and 2 are trusted, and know the same.
 pub(crate) fn state(port: u16, patterns: &[&str]) -> State {
     let pod = |last: u8| Pod {
         identity: format!("pod-{last}").into(),
@@ -291,7 +291,7 @@ pub(crate) fn state(port: u16, patterns: &[&str]) -> State {
     State {
         generation: Generation(1),
         pods: vec![pod(1), pod(2)],
-        trusted: vec![resolver_address(1), resolver_address(2)],
+        trusted: vec![vec![resolver_address(1), resolver_address(2)]],
         private_zones: vec![DnsName::parse("cluster.local").unwrap()],
         settings: Settings { upstream_port: port, ..Settings::default() },
     }
