@@ -1,5 +1,6 @@
 //! Forgetting: the oldest blocks go when they are too old or the file is too large; edges, when they would take most of it.
 
+use crate::trail;
 use crate::write::{EDGES_LOST, lose, signed};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -51,6 +52,7 @@ pub(crate) fn prune(
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         transaction.prepare_cached("DELETE FROM entries WHERE id <= ?1")?.execute([last])?;
         transaction.prepare_cached("DELETE FROM packed WHERE block <= ?1")?.execute([number])?;
+        trail::forget(&transaction, number)?;
         transaction.prepare_cached("UPDATE blocks SET pruned = 1 WHERE number = ?1")?.execute([number])?;
         transaction.commit()?;
         pruned += 1;

@@ -27,7 +27,6 @@ CREATE TABLE edges (
     first INTEGER NOT NULL, last INTEGER NOT NULL, allowed INTEGER NOT NULL, denied INTEGER NOT NULL,
     sent INTEGER NOT NULL, received INTEGER NOT NULL, rule INTEGER NOT NULL,
     PRIMARY KEY (source, destination, port, protocol)) WITHOUT ROWID;
-CREATE INDEX edges_by_first ON edges (first);
 CREATE TABLE blocks (
     number INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, newest INTEGER NOT NULL,
     content BLOB NOT NULL, previous BLOB NOT NULL, hash BLOB NOT NULL, pruned INTEGER NOT NULL DEFAULT 0);
@@ -35,7 +34,8 @@ CREATE TABLE lost (what TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
 /// Tables and indexes that came later: programs of before do not miss them. `origin` tells ledgers apart, `joined` says how far those of others are
-/// that are joined into this one, `packed` has the numbers of the entries of a block once more, in one value ([`crate::brief`]).
+/// that are joined into this one, `packed` has the numbers of the entries of a block once more, in one value ([`crate::brief`]), and
+/// `trails` in one for each source ([`crate::trail`]). `blocks_kept` is there so that those which are forgotten are not gone through again and again.
 const LATER: &str = "
 CREATE TABLE IF NOT EXISTS origin (id TEXT NOT NULL);
 INSERT INTO origin SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM origin);
@@ -43,15 +43,23 @@ CREATE TABLE IF NOT EXISTS joined (
     node TEXT NOT NULL, ledger TEXT NOT NULL, last INTEGER NOT NULL, taken INTEGER NOT NULL, refused INTEGER NOT NULL,
     lost INTEGER NOT NULL, waiting INTEGER NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY (node, ledger));
 CREATE TABLE IF NOT EXISTS packed (block INTEGER PRIMARY KEY, oldest INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS trails (block INTEGER NOT NULL, source INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (block, source)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS blocks_by_first ON blocks (first);
+CREATE INDEX IF NOT EXISTS blocks_kept ON blocks (number) WHERE pruned = 0;
+CREATE INDEX IF NOT EXISTS edges_newest ON edges (first, source, destination, port, protocol, last, allowed, denied, sent, received, rule);
+DROP INDEX IF EXISTS edges_by_first;
 CREATE INDEX IF NOT EXISTS edges_refused ON edges (last) WHERE allowed = 0;
 ";
 
 /// KiB of pages that a writer and a reader keep: by source, entries go to as many places at once as there are workloads.
 const WRITER_CACHE: i64 = 16 << 10;
 const READER_CACHE: i64 = 8 << 10;
+/// Statements that are kept ready: a writer has some twenty.
+const STATEMENTS: usize = 64;
 
 /// Has a reader keep what it needs again and again.
 pub(crate) fn prepare_reader(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "cache_size", -READER_CACHE)
 }
 
@@ -61,6 +69,7 @@ pub(crate) fn prepare(connection: &Connection, path: &Path) -> Result<(), Ledger
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     if is_empty(connection).map_err(failed)? {
         let all = format!(
             "BEGIN IMMEDIATE; {TABLES} {LATER} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
