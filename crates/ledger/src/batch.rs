@@ -71,18 +71,19 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Writes all of it, and says how many edges are new.
+    /// Writes all of it, and says how many edges are new. `sealed` is the last row that must not grow.
     pub(crate) fn put(
         self,
         connection: &Connection,
         open: &mut HashMap<Alike, Grows>,
         words: &mut Words,
+        sealed: i64,
     ) -> rusqlite::Result<u64> {
         let Self { single: mut rows, sums, edges } = self;
         let (mut grow, mut set_time) =
             (connection.prepare_cached(GROW)?, connection.prepare_cached(SET_TIME)?);
         for (alike, amount) in sums {
-            let Some(grows) = open.get_mut(&alike) else {
+            let Some(grows) = open.get_mut(&alike).filter(|grows| grows.row > sealed) else {
                 rows.push((alike, amount, None));
                 continue;
             };
@@ -98,7 +99,7 @@ impl<'a> Batch<'a> {
         let mut insert = connection.prepare_cached(INSERT)?;
         for (alike, amount, detail) in rows {
             let row = alike.insert(connection, &mut insert, &amount, detail)?;
-            if detail.is_none() && open.len() < OPEN {
+            if detail.is_none() && (open.len() < OPEN || open.contains_key(&alike)) {
                 open.insert(alike, Grows { row, time: amount.time });
             }
         }

@@ -125,14 +125,14 @@ impl Where {
     }
 
     /// `condition` has no `?`.
-    fn holds(&mut self, condition: &str) {
+    pub(crate) fn holds(&mut self, condition: &str) {
         let word = if self.text.is_empty() { "WHERE" } else { "AND" };
         // Writing to a string cannot fail.
         let _ = write!(self.text, " {word} {condition}");
     }
 
     /// All of the words that `texts` mean are looked up once. To be called before anything else: what is bound comes first.
-    fn texts(&mut self, texts: &[(Column, Match)], is_in: fn(Column, &str) -> String) {
+    pub(crate) fn texts(&mut self, texts: &[(Column, Match)], is_in: fn(Column, &str) -> String) {
         for (number, (column, wanted)) in texts.iter().enumerate() {
             let (query, values) = wanted.query();
             let word = if self.with.is_empty() { "WITH" } else { "," };

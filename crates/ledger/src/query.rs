@@ -4,7 +4,7 @@
 //! ([`crate::top`], [`crate::sums`]). Guarantees: nothing is written, not even beside a file that nobody can write.
 
 use crate::error::LedgerError;
-use crate::schema;
+use crate::schema::{self, PATIENCE, beside};
 use crate::words::Texts;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
@@ -12,14 +12,12 @@ use std::cell::{RefCell, RefMut};
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Most rows of one answer.
 pub const MOST: usize = 10_000;
 /// Bytes of texts that whoever answers others asks for at once: what nodes hand over may be a thousand times as long as what they
 /// have to say.
 pub const TEXTS: usize = 16 << 20;
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One ledger, to be read.
 #[derive(Debug)]
@@ -108,9 +106,7 @@ impl Reader {
 
 /// Whether entries are in the log beside a file that are not in the file yet.
 fn has_log(path: &Path) -> bool {
-    let mut log = OsString::from(path);
-    log.push("-wal");
-    std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
+    std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0)
 }
 
 /// The name of a file that nobody changes, as SQLite takes it.

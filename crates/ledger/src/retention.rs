@@ -1,5 +1,6 @@
 //! Forgetting: the oldest blocks go when they are too old or the file is too large; edges, when they would take most of it.
 
+use crate::join::AHEAD;
 use crate::trail;
 use crate::write::{EDGES_LOST, lose, signed};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -45,7 +46,9 @@ pub(crate) fn prune(
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let Some((number, last, newest)) = oldest else { break };
-        let is_old = newest < signed(now.saturating_sub(retention.age));
+        let limit = signed(now.saturating_sub(retention.age));
+        let is_old = newest < limit
+            || (newest > signed(now.saturating_add(AHEAD)) && is_past(connection, now, limit)?);
         if !is_old && used(connection)? <= retention.bytes {
             break;
         }
@@ -58,6 +61,16 @@ pub(crate) fn prune(
         pruned += 1;
     }
     if pruned == 0 { Ok(false) } else { forget_words(connection, words_left) }
+}
+
+/// Whether the first block that is not of the future is older than `limit`: what was written before it is, too, whatever a clock that was
+/// wrong for a while said.
+fn is_past(connection: &Connection, now: u64, limit: i64) -> rusqlite::Result<bool> {
+    let first = "SELECT newest FROM blocks WHERE pruned = 0 AND newest <= ?1 ORDER BY number LIMIT 1";
+    let ahead = signed(now.saturating_add(AHEAD));
+    let first: Option<i64> =
+        connection.prepare_cached(first)?.query_row([ahead], |row| row.get(0)).optional()?;
+    Ok(first.is_some_and(|newest| newest < limit))
 }
 
 pub(crate) fn count_edges(connection: &Connection) -> rusqlite::Result<u64> {

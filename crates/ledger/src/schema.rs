@@ -6,7 +6,9 @@
 
 use crate::error::LedgerError;
 use rusqlite::Connection;
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// `application_id` of a ledger: "CFDL".
 const APPLICATION: i64 = 0x4346_444c;
@@ -51,11 +53,40 @@ DROP INDEX IF EXISTS edges_by_first;
 CREATE INDEX IF NOT EXISTS edges_refused ON edges (last) WHERE allowed = 0;
 ";
 
+/// How long another process may hold the file.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// KiB of pages that a writer and a reader keep: by source, entries go to as many places at once as there are workloads.
 const WRITER_CACHE: i64 = 16 << 10;
 const READER_CACHE: i64 = 8 << 10;
 /// Statements that are kept ready: a writer has some twenty.
 const STATEMENTS: usize = 64;
+
+/// Bytes of the log beside the file that stay when all that is in it is in the file, too.
+const LOG: i64 = 16 << 20;
+/// From so many on readers are waited for, so that it can begin anew: while one reads after the other, it only grows.
+const LONG_LOG: u64 = 64 << 20;
+/// How long they are waited for.
+const READERS: Duration = Duration::from_millis(200);
+
+/// Has a log that readers kept from beginning anew begin anew, if they let it.
+pub(crate) fn shorten_log(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
+    let log = std::fs::metadata(beside(path, "-wal"));
+    if log.is_ok_and(|log| log.len() > LONG_LOG) {
+        connection.busy_timeout(READERS)?;
+        // Whoever reads for longer keeps it from that: then it is tried again the next time.
+        let tried = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        connection.busy_timeout(PATIENCE)?;
+        tried?;
+    }
+    Ok(())
+}
+
+/// The name of what is kept beside a file.
+pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(end);
+    name.into()
+}
 
 /// Has a reader keep what it needs again and again.
 pub(crate) fn prepare_reader(connection: &Connection) -> rusqlite::Result<()> {
@@ -68,6 +99,7 @@ pub(crate) fn prepare(connection: &Connection, path: &Path) -> Result<(), Ledger
     let failed = |source| LedgerError::Sqlite { path: path.to_owned(), doing: "preparing it", source };
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    connection.pragma_update(None, "journal_size_limit", LOG).map_err(failed)?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     if is_empty(connection).map_err(failed)? {

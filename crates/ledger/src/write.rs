@@ -8,13 +8,11 @@ use crate::chain;
 use crate::entry::Entry;
 use crate::error::LedgerError;
 use crate::retention::{self, Retention};
-use crate::schema;
+use crate::schema::{self, PATIENCE, beside};
 use crate::words::Words;
 use ahash::HashMap;
 use rusqlite::{Connection, params};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Entries without detail of one such span are one, in microseconds.
 pub const WINDOW: u64 = 15_000_000;
@@ -28,8 +26,6 @@ pub const EDGES_LOST: &str = "edges beyond those that are told apart";
 pub const OTHER: &str = "(other)";
 /// Times a damaged file's name is tried before it is given up.
 const ASIDE: usize = 1000;
-/// How long another process may hold the file.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was found when the file was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +47,8 @@ pub struct Ledger {
     words: Words,
     /// The rows whose windows are not over.
     open: HashMap<Alike, Grows>,
+    /// What SQLite says of the file's state, which changes when others write it.
+    version: Option<i64>,
     /// When something was sealed last.
     sealed: Option<u64>,
     /// About how many edges there are: exact when the file was opened, or some were forgotten last.
@@ -128,6 +126,7 @@ impl Ledger {
             path: path.to_owned(),
             words: Words::default(),
             open: HashMap::default(),
+            version: None,
             sealed: None,
             edges,
             words_left: 0,
@@ -180,11 +179,18 @@ impl Ledger {
     ) -> rusqlite::Result<()> {
         let transaction =
             self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let version = transaction.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        if self.version.replace(version).is_some_and(|before| before != version) {
+            // Somebody else wrote it, who may have forgotten words that nothing used.
+            self.words.forget();
+        }
+        // What somebody else sealed does not grow.
+        let sealed = chain::newest(&transaction)?.map_or(0, |(_number, last, _hash)| last);
         let mut batch = Batch::default();
         for entry in entries {
             batch.add(entry, |text| self.words.number(&transaction, text))?;
         }
-        let fresh = batch.put(&transaction, &mut self.open, &mut self.words)?;
+        let fresh = batch.put(&transaction, &mut self.open, &mut self.words, sealed)?;
         beside(&transaction)?;
         transaction.commit()?;
         self.edges += fresh;
@@ -211,7 +217,9 @@ impl Ledger {
                 self.sealed = Some(now);
             }
             retention::forget_edges(&mut self.connection, retention, &mut self.edges)?;
-            retention::prune(&mut self.connection, now, retention, &mut self.words_left)
+            let words = retention::prune(&mut self.connection, now, retention, &mut self.words_left)?;
+            schema::shorten_log(&self.connection, &self.path)?;
+            Ok(words)
         })();
         match tended {
             Ok(true) => {
@@ -264,20 +272,13 @@ pub(crate) fn lose(connection: &Connection, what: &str, count: u64) -> rusqlite:
 
 /// Renames a file and what SQLite keeps beside it.
 fn put_aside(path: &Path) -> std::io::Result<PathBuf> {
-    let beside = |end: String| {
-        let mut name = OsString::from(path);
-        name.push(end);
-        PathBuf::from(name)
-    };
-    let free = (1..ASIDE).map(|number| beside(format!(".damaged-{number}"))).find(|to| !to.exists());
+    let free = (1..ASIDE).map(|number| beside(path, &format!(".damaged-{number}"))).find(|to| !to.exists());
     let to = free.ok_or_else(|| std::io::Error::other("too many damaged ones are there already"))?;
     std::fs::rename(path, &to)?;
     for end in ["-wal", "-shm"] {
-        let from = beside(end.to_owned());
+        let from = beside(path, end);
         if from.exists() {
-            let mut name = OsString::from(&to);
-            name.push(end);
-            std::fs::rename(from, PathBuf::from(name))?;
+            std::fs::rename(from, beside(&to, end))?;
         }
     }
     Ok(to)

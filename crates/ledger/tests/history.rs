@@ -7,6 +7,8 @@ use ledger::{
 };
 use rusqlite::Connection;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const START: u64 = 1_800_000_000_000_000;
 const SOURCES: u64 = 13;
@@ -153,7 +155,9 @@ fn a_ledger_of_before_there_were_trails_is_read_as_it_is_and_goes_on_when_it_is_
     check(&path, "written again");
     let found = Reader::open(&path).unwrap().verify().unwrap();
     assert!(found.fault.is_none(), "{found:?}");
-    assert_eq!(edges(&path).len(), before.len());
+    let all = edges(&path);
+    assert_eq!(i64::try_from(all.len()).unwrap(), number("SELECT count(*) FROM edges"));
+    assert!(all.len() > before.len());
 }
 
 #[test]
@@ -171,6 +175,115 @@ fn trails_go_with_their_block() {
     assert_eq!(number(left), 0);
     assert_eq!(Reader::open(&path).unwrap().verify().unwrap().fault, None);
     check_empty(&path);
+}
+
+/// Bytes of the log beside a file.
+fn log(path: &Path) -> u64 {
+    std::fs::metadata(path.with_extension("db-wal")).map_or(0, |log| log.len())
+}
+
+/// Two MiB.
+fn large(number: u64) -> Entry {
+    Entry {
+        time: START + number,
+        detail: Some("x".repeat(2 << 20)),
+        ..Entry::new(Kind::Finding, Verdict::None)
+    }
+}
+
+#[test]
+fn readers_that_follow_each_other_do_not_have_the_log_grow_without_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let mut ledger = Ledger::open(&path).unwrap().0;
+    let ends = AtomicBool::new(false);
+    // At every moment one of two reads, and none of them for long.
+    let read = |before: u64| {
+        std::thread::sleep(Duration::from_millis(before));
+        let reader = Connection::open(&path).unwrap();
+        while !ends.load(Ordering::Relaxed) {
+            reader.query_row("SELECT count(*) FROM entries", [], |_| Ok(())).unwrap();
+            let view = reader.unchecked_transaction().unwrap();
+            view.query_row("SELECT count(*) FROM entries", [], |_| Ok(())).unwrap();
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    };
+    let mut most = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| read(0));
+        scope.spawn(|| read(15));
+        for number in 0..100 {
+            ledger.append(&[large(number)]).unwrap();
+            ledger.tend(START + number * 1_000_000, &Retention::default()).unwrap();
+            most = most.max(log(&path));
+        }
+        ends.store(true, Ordering::Relaxed);
+    });
+    assert!(most < 140 << 20, "{most} bytes at most");
+}
+
+#[test]
+fn a_log_that_a_reader_made_long_is_cut_when_it_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let mut ledger = Ledger::open(&path).unwrap().0;
+    ledger.append(&[large(0)]).unwrap();
+    let reader = Connection::open(&path).unwrap();
+    let view = reader.unchecked_transaction().unwrap();
+    view.query_row("SELECT count(*) FROM entries", [], |_| Ok(())).unwrap();
+    (1..16).for_each(|number| ledger.append(&[large(number)]).unwrap());
+    assert!(log(&path) > 20 << 20, "{} bytes while somebody reads", log(&path));
+    drop(view);
+    (16..18).for_each(|number| ledger.append(&[large(number)]).unwrap());
+    assert!(log(&path) < 20 << 20, "{} bytes stay", log(&path));
+}
+
+#[test]
+fn what_another_process_sealed_does_not_grow_and_what_it_forgot_is_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let flow = Entry { source: "a".into(), destination: "b".into(), ..entry(1) };
+    let flow = Entry { kind: Kind::Flow, detail: None, count: 1, ..flow };
+    let (mut one, mut other) = (Ledger::open(&path).unwrap().0, Ledger::open(&path).unwrap().0);
+    one.append(std::slice::from_ref(&flow)).unwrap();
+    other.seal().unwrap();
+    one.append(std::slice::from_ref(&flow)).unwrap();
+    one.append(std::slice::from_ref(&flow)).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    assert_eq!(reader.verify().unwrap().fault, None);
+    let counts: Vec<u64> =
+        reader.entries(&EntryFilter::default()).unwrap().iter().map(|it| it.entry.count).collect();
+    assert_eq!(counts, [2, 1]);
+
+    let named = |source: &str| Entry { source: source.into(), ..entry(0) };
+    one.append(&[named("gone"), named("newest")]).unwrap();
+    change(
+        &path,
+        "DELETE FROM entries WHERE source = (SELECT id FROM words WHERE text = 'gone'); DELETE FROM words WHERE text = 'gone';",
+    );
+    one.append(&[named("gone")]).unwrap();
+    let gone = EntryFilter { source: Some("gone".into()), ..EntryFilter::default() };
+    assert_eq!(Reader::open(&path).unwrap().entries(&gone).unwrap().len(), 1);
+}
+
+#[test]
+fn a_clock_that_was_ahead_for_a_while_does_not_have_what_came_before_and_after_kept_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let (day, year) = (24 * 3600 * 1_000_000, 365 * 24 * 3600 * 1_000_000);
+    let mut ledger = Ledger::open(&path).unwrap().0;
+    let mut at = |now: u64, time: u64| {
+        ledger.append(&[Entry { time, ..entry(0) }]).unwrap();
+        ledger.tend(now, &Retention::default()).unwrap();
+        ledger.seal().unwrap();
+        Reader::open(&path).unwrap().entries(&EntryFilter::default()).unwrap().len()
+    };
+    assert_eq!(at(START + 80 * year, START + 80 * year), 1);
+    assert_eq!(at(START, START), 2);
+    assert_eq!(at(START + 29 * day, START + 29 * day), 3);
+    // In the same step as what is old by itself, and not before.
+    assert_eq!(at(START + 31 * day, START + 31 * day), 2);
+    assert_eq!(Reader::open(&path).unwrap().verify().unwrap().fault, None);
 }
 
 fn check_empty(path: &Path) {
