@@ -14,6 +14,9 @@ const EDGE: u64 = 256;
 /// Edges that are forgotten in one go.
 const EDGES_AT_ONCE: u64 = 20_000;
 
+/// The oldest block that was not forgotten.
+const OLDEST: &str = "SELECT number, last, newest FROM blocks WHERE pruned = 0 ORDER BY number LIMIT 1";
+
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -40,9 +43,8 @@ pub(crate) fn prune(
 ) -> rusqlite::Result<bool> {
     let mut pruned = 0;
     while pruned < AT_ONCE {
-        let oldest = "SELECT number, last, newest FROM blocks WHERE pruned = 0 ORDER BY number LIMIT 1";
         let oldest: Option<(i64, i64, i64)> = connection
-            .prepare_cached(oldest)?
+            .prepare_cached(OLDEST)?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let Some((number, last, newest)) = oldest else { break };
@@ -136,4 +138,15 @@ fn forget_words(connection: &mut Connection, words_left: &mut i64) -> rusqlite::
     transaction.commit()?;
     *words_left = count(connection)?;
     Ok(gone > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::tests::plan;
+
+    #[test]
+    fn blocks_that_were_forgotten_are_not_gone_through_again() {
+        assert!(plan(OLDEST).contains("USING INDEX blocks_kept"), "{}", plan(OLDEST));
+    }
 }

@@ -37,7 +37,8 @@ CREATE TABLE lost (what TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 
 /// Tables and indexes that came later: programs of before do not miss them. `origin` tells ledgers apart, `joined` says how far those of others are
 /// that are joined into this one, `packed` has the numbers of the entries of a block once more, in one value ([`crate::brief`]), and
-/// `trails` in one for each source ([`crate::trail`]). `blocks_kept` is there so that those which are forgotten are not gone through again and again.
+/// `trails` in one for each source ([`crate::trail`]). `edges_newest` has all of an edge, for whole
+/// pages of new ones; `blocks_kept` is there so that those which are forgotten are not gone through again and again.
 const LATER: &str = "
 CREATE TABLE IF NOT EXISTS origin (id TEXT NOT NULL);
 INSERT INTO origin SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM origin);
