@@ -58,10 +58,10 @@ fn a_ledger_is_exported_once_as_lines_or_events() {
 #[test]
 fn whoever_reads_an_export_and_has_seen_enough_ends_it_quietly() {
     let (folder, path) = ledger();
-    let more = |number| Entry { detail: Some("x".repeat(1000)), ..Entry::new(Kind::Flow, number) };
+    let denial = Entry { detail: Some("x".repeat(1000)), ..Entry::new(Kind::Flow, Verdict::Deny) };
     let mut ledger = Ledger::open(&path).expect("a ledger").0;
     // More than a pipe holds.
-    ledger.append(&vec![more(Verdict::Deny); 1000]).expect("it is written");
+    ledger.append(&vec![denial; 1000]).expect("it is written");
     for to in ["stdout:", "ocsf+stdout:"] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
             .current_dir(folder.path())
