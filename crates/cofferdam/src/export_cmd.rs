@@ -9,7 +9,7 @@ use crate::plain::printable;
 use crate::sending::Outlet;
 use anyhow::{Context, Result};
 use clap::Args;
-use export::{Exports, Settings, Target};
+use export::{ExportError, Exports, Settings, Target};
 use observe::Time;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,11 @@ pub(crate) fn run(args: &OnceArgs, out: &mut impl Write) -> Result<()> {
         (None, Some(since)) => reader.before(since.0)?,
         (None, None) => 0,
     };
-    let done = export::once(&reader, after, &args.to, &args.with.settings())?;
+    let done = match export::once(&reader, after, &args.to, &args.with.settings()) {
+        // As of every other command that prints.
+        Err(ExportError::Closed(error)) => return Err(error.into()),
+        done => done?,
+    };
     if args.place.is_json() {
         let all = serde_json::json!({"sent": done.sent, "refused": done.refused, "last": done.last, "says": done.says});
         writeln!(out, "{all}")?;

@@ -56,6 +56,29 @@ fn a_ledger_is_exported_once_as_lines_or_events() {
 }
 
 #[test]
+fn whoever_reads_an_export_and_has_seen_enough_ends_it_quietly() {
+    let (folder, path) = ledger();
+    let denial = Entry { detail: Some("x".repeat(1000)), ..Entry::new(Kind::Flow, Verdict::Deny) };
+    let mut ledger = Ledger::open(&path).expect("a ledger").0;
+    // More than a pipe holds.
+    ledger.append(&vec![denial; 1000]).expect("it is written");
+    for to in ["stdout:", "ocsf+stdout:"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+            .current_dir(folder.path())
+            .args(["ledger", "export", "--ledger", "ledger.db", "--to", to])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("cofferdam runs");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
+        let output = child.wait_with_output().expect("it ends");
+        assert!(line.starts_with('{'), "{line}");
+        assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(0), ""), "{to}");
+    }
+}
+
+#[test]
 fn what_makes_no_sense_ends_before_anything_runs_and_says_what_to_write() {
     let (folder, _path) = ledger();
     let up = ["up", "-f", ".", "--judge-only", "--socket", "socket"];

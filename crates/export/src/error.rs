@@ -42,6 +42,9 @@ pub enum ExportError {
     /// The ledger cannot be read.
     #[error(transparent)]
     Ledger(#[from] ledger::LedgerError),
+    /// Whoever read standard output has seen enough.
+    #[error(transparent)]
+    Closed(io::Error),
     /// Exporting once was given up.
     #[error("{target}: {why}; entries up to number {last} were sent: go on with --after {last}")]
     GaveUp {

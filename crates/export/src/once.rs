@@ -7,6 +7,7 @@ use crate::sink::{Outcome, Sink};
 use crate::target::Target;
 use crate::worker::{BATCH, pause};
 use ledger::Reader;
+use std::io;
 
 /// Times in a row that a target is tried.
 const TRIES: u32 = 5;
@@ -58,6 +59,7 @@ pub fn once(reader: &Reader, after: i64, target: &Target, settings: &Settings) -
                 done.says = Some(why);
                 1
             }
+            Outcome::Closed => return Err(ExportError::Closed(io::ErrorKind::BrokenPipe.into())),
             Outcome::Later { why, .. } if failures + 1 >= TRIES => {
                 return Err(ExportError::GaveUp { target: target.to_string(), why, last: done.last });
             }

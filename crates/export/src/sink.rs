@@ -25,6 +25,8 @@ pub(crate) enum Outcome {
     Later { why: String, after: Option<Duration> },
     /// It will never be taken as it is.
     Never { why: String },
+    /// Whoever read standard output does not any more.
+    Closed,
 }
 
 /// One target, open.
@@ -99,7 +101,10 @@ impl Sink {
             };
         }
         match &mut self.door {
-            Door::Stdout => written(print(&body)),
+            Door::Stdout => match print(&body) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Outcome::Closed,
+                done => written(done),
+            },
             Door::File(lines) => written(lines.write(&body)),
             Door::Http(http) => http.post(&body).await,
             Door::Syslog(syslog) => syslog.send(batch).await,

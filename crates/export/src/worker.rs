@@ -224,6 +224,7 @@ impl Worker {
                 self.advance(&next, inside, Some(format!("entry {which} was refused: {why}")))
             }
             Outcome::Later { why, after } => self.failed(why, after),
+            Outcome::Closed => self.failed("nobody reads standard output any more".to_owned(), None),
         }
     }
 

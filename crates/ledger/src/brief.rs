@@ -5,10 +5,11 @@
 //! packed, or cannot be read, is read from the rows; entries that no block has yet, too. Does not: keep details.
 
 use crate::chain::BLOCK;
+use crate::entries::EntryFilter;
 use crate::entry::{Kind, Verdict};
 use crate::error::LedgerError;
 use crate::join::has;
-use crate::query::{EntryFilter, Reader};
+use crate::query::Reader;
 use crate::search::Column;
 use crate::write::signed;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -143,6 +144,9 @@ impl Brief {
     }
 }
 
+/// Bit behind those of the fields that differ, of an entry with a mark.
+const MARK: u64 = 1 << 14;
+
 /// Packs entries: of each first which fields differ from those of the entry before, a bit each, and then by how much.
 #[derive(Debug, Default)]
 pub(crate) struct Packer {
@@ -151,12 +155,13 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    pub(crate) fn add(&mut self, brief: &Brief) {
+    /// With a mark, which means what whoever packs says.
+    pub(crate) fn add(&mut self, brief: &Brief, is_marked: bool) {
         let fields = brief.fields();
         let differ = |place: usize, field: &i64| self.last.get(place) != Some(field);
         let changed = fields.iter().enumerate().filter(|(place, field)| differ(*place, field));
         let mask = changed.fold(0_u64, |mask, (place, _)| mask | 1 << place);
-        put(&mut self.bytes, mask);
+        put(&mut self.bytes, if is_marked { mask | MARK } else { mask });
         for (field, last) in fields.iter().zip(&self.last) {
             let by = field.wrapping_sub(*last);
             if by != 0 {
@@ -194,15 +199,15 @@ fn take(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// All that was packed; `None`: it is none.
-fn unpack(mut bytes: &[u8], into: &mut Vec<Brief>) -> Option<()> {
-    into.clear();
-    let mut fields = [0_i64; 14];
+/// Shows all that was packed, and what has a mark; `None`: it is none, at least behind what was shown.
+pub(crate) fn unpack(mut bytes: &[u8], mut see: impl FnMut(Brief, bool)) -> Option<()> {
+    let (mut fields, mut count) = ([0_i64; 14], 0);
     while !bytes.is_empty() {
         // No block has more, whatever somebody wrote there.
-        if signed(into.len() as u64) >= BLOCK {
+        if count >= BLOCK {
             return None;
         }
+        count += 1;
         let mask = take(&mut bytes)?;
         for (place, field) in fields.iter_mut().enumerate() {
             if mask >> place & 1 == 1 {
@@ -210,7 +215,7 @@ fn unpack(mut bytes: &[u8], into: &mut Vec<Brief>) -> Option<()> {
                 *field = field.wrapping_add((by >> 1).cast_signed() ^ -(by & 1).cast_signed());
             }
         }
-        into.push(Brief::of_fields(fields));
+        see(Brief::of_fields(fields), mask & MARK != 0);
     }
     Some(())
 }
@@ -231,7 +236,7 @@ pub(crate) fn kept(connection: &Connection, block: i64) -> rusqlite::Result<Opti
 }
 
 /// What a filter means, in numbers.
-struct Wanted {
+pub(crate) struct Wanted {
     /// One bit for each kind.
     kinds: u64,
     verdict: Option<i64>,
@@ -244,7 +249,7 @@ struct Wanted {
 
 impl Wanted {
     /// `None`: no entry can be meant, for no word matches.
-    fn of(connection: &Connection, filter: &EntryFilter) -> rusqlite::Result<Option<Self>> {
+    pub(crate) fn of(connection: &Connection, filter: &EntryFilter) -> rusqlite::Result<Option<Self>> {
         let bit = |kind: Kind| 1_u64 << kind.number();
         let some = filter.kinds.iter().fold(0, |kinds, kind| kinds | bit(*kind));
         let mut texts = Vec::new();
@@ -268,7 +273,7 @@ impl Wanted {
         }))
     }
 
-    fn means(&self, brief: &Brief) -> bool {
+    pub(crate) fn means(&self, brief: &Brief) -> bool {
         let (since, until) = self.times;
         let (after, before) = self.ids;
         let kind = u32::try_from(brief.kind).ok().and_then(|kind| 1_u64.checked_shl(kind)).unwrap_or(0);
@@ -382,7 +387,10 @@ fn each(
             continue;
         }
         let is_packed = match row.get_ref(3)?.as_blob_or_null() {
-            Ok(Some(bytes)) => unpack(bytes, &mut briefs).is_some(),
+            Ok(Some(bytes)) => {
+                briefs.clear();
+                unpack(bytes, |brief, _| briefs.push(brief)).is_some()
+            }
             Ok(None) | Err(_) => false,
         };
         let shown = if is_packed {
@@ -425,20 +433,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_packed_is_unpacked(rows in prop::collection::vec(prop::array::uniform14(any::<i64>()), 0..20)) {
-            let briefs: Vec<Brief> = rows.into_iter().map(Brief::of_fields).collect();
+        fn what_is_packed_is_unpacked(rows in prop::collection::vec((prop::array::uniform14(any::<i64>()), any::<bool>()), 0..20)) {
+            let briefs: Vec<(Brief, bool)> = rows.into_iter().map(|(fields, mark)| (Brief::of_fields(fields), mark)).collect();
             let mut packer = Packer::default();
-            briefs.iter().for_each(|brief| packer.add(brief));
+            briefs.iter().for_each(|(brief, mark)| packer.add(brief, *mark));
             let mut unpacked = Vec::new();
-            prop_assert!(unpack(&packer.bytes(), &mut unpacked).is_some());
+            prop_assert!(unpack(&packer.bytes(), |brief, mark| unpacked.push((brief, mark))).is_some());
             prop_assert_eq!(unpacked, briefs);
         }
 
         #[test]
         fn whatever_stands_in_the_file_is_read_to_an_end(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut unpacked = Vec::new();
-            let _ = unpack(&bytes, &mut unpacked);
-            prop_assert!(unpacked.len() <= bytes.len());
+            let mut unpacked = 0;
+            let _ = unpack(&bytes, |_, _| unpacked += 1);
+            prop_assert!(unpacked <= bytes.len());
         }
     }
 }

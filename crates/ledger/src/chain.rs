@@ -7,8 +7,10 @@
 use crate::brief::{self, Brief, Packer};
 use crate::error::LedgerError;
 use crate::query::Reader;
+use crate::trail::{self, Trails};
 use aws_lc_rs::digest::{Context, SHA256};
 use data_encoding::HEXLOWER;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -149,7 +151,8 @@ pub(crate) fn seal(
         if count < BLOCK && !is_due(u64::try_from(oldest).unwrap_or(0)) {
             break;
         }
-        let Content { digest: content, packed, oldest, newest, .. } = content(&transaction, first, last)?;
+        let Content { digest: content, packed, trails, oldest, newest, .. } =
+            content(&transaction, first, last)?;
         let (number, hash, is_pruned) = (number + 1, Vec::new(), false);
         let mut block = Block { number, first, last, content, previous, hash, is_pruned, newest };
         block.hash = block.right_hash();
@@ -165,6 +168,7 @@ pub(crate) fn seal(
             block.hash
         ])?;
         brief::keep(&transaction, number, oldest, &packed)?;
+        trail::keep(&transaction, number, trails)?;
         has_sealed = true;
     }
     transaction.commit()?;
@@ -177,6 +181,8 @@ struct Content {
     entries: u64,
     /// Their numbers, packed.
     packed: Vec<u8>,
+    /// The same of each source.
+    trails: Trails,
     /// The least and the greatest of their times.
     oldest: i64,
     newest: i64,
@@ -193,10 +199,11 @@ fn content(connection: &Connection, first: i64, last: i64) -> rusqlite::Result<C
     // Most entries of a block have their words in common.
     let mut words: HashMap<i64, Option<Vec<u8>>> = HashMap::new();
     let (mut context, mut entries, mut packer) = (Context::new(&SHA256), 0, Packer::default());
-    let (mut oldest, mut newest) = (i64::MAX, i64::MIN);
+    let (mut oldest, mut newest, mut trails) = (i64::MAX, i64::MIN, Trails::default());
     while let Some(row) = rows.next()? {
         let it = Brief::read(row)?;
-        packer.add(&it);
+        packer.add(&it, false);
+        trails.add(&it, row.get_ref(14)? != ValueRef::Null);
         let Brief { id, time, kind, verdict, port, protocol, count, sent, received, .. } = it;
         (oldest, newest) = (oldest.min(time), newest.max(time));
         for number in [id, time, kind, verdict, port, protocol, count, sent, received] {
@@ -216,7 +223,7 @@ fn content(connection: &Connection, first: i64, last: i64) -> rusqlite::Result<C
         entries += 1;
     }
     let digest = context.finish().as_ref().to_vec();
-    Ok(Content { digest, entries, packed: packer.bytes(), oldest, newest })
+    Ok(Content { digest, entries, packed: packer.bytes(), trails, oldest, newest })
 }
 
 fn hash_text(context: &mut Context, text: Option<&[u8]>) {
@@ -329,7 +336,8 @@ fn fault_inside(
     if strangers > 0 {
         return Ok(Some(format!("{strangers} entries lie before it that no block has")));
     }
-    let Content { digest, entries, packed, oldest, newest } = content(connection, block.first, block.last)?;
+    let Content { digest, entries, packed, trails, oldest, newest } =
+        content(connection, block.first, block.last)?;
     if block.is_pruned {
         found.pruned += 1;
         return Ok(match (entries, found.blocks) {
@@ -352,6 +360,9 @@ fn fault_inside(
     }
     if brief::kept(connection, block.number)?.is_some_and(|kept| kept != (oldest, packed)) {
         return Ok(Some("what sums are made of does not say what its entries say".to_owned()));
+    }
+    if !trail::holds(connection, block.number, trails)? {
+        return Ok(Some("what a source's history is read from does not say what its entries say".to_owned()));
     }
     found.blocks += 1;
     found.entries += entries;

@@ -6,8 +6,9 @@
 
 use crate::brief;
 use crate::chain;
+use crate::entries::{DETAIL, Stored, stored};
 use crate::error::LedgerError;
-use crate::query::{DETAIL, Reader, Stored, TEXTS, stored};
+use crate::query::{Reader, TEXTS};
 use crate::words::Texts;
 use crate::write::{LATE, WINDOW, signed};
 use rusqlite::{Connection, OptionalExtension, params};

@@ -19,8 +19,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batch;
 pub mod brief;
 pub mod chain;
+pub mod edges;
+pub mod entries;
 pub mod entry;
 pub mod error;
 pub mod follow;
@@ -32,21 +35,24 @@ mod schema;
 pub mod search;
 pub mod store;
 pub mod sums;
+pub mod top;
+mod trail;
 mod words;
 pub mod write;
 
 pub use brief::Brief;
 pub use chain::{Fault, Seal, Verification};
+pub use edges::{Edge, EdgeFilter, EdgeMark, EdgePage, MarkOf, NoMark};
+pub use entries::{EntryFilter, Order, Stored};
 pub use entry::{Entry, Kind, Verdict};
 pub use error::LedgerError;
 pub use follow::Followed;
 pub use join::Joined;
 pub use parcel::{Parcel, Receipt};
-pub use query::{
-    Edge, EdgeFilter, EdgeMark, EdgePage, EntryFilter, MarkOf, Measure, Order, Reader, Stored, Sum, TopBy,
-};
+pub use query::Reader;
 pub use retention::Retention;
 pub use search::{Column, Match};
 pub use store::{BoundedStore, Store};
 pub use sums::{Call, Field, Interrupter, Met, Pair, Point, RuleSum, SeriesBy, Span};
+pub use top::{Measure, Sum, TopBy};
 pub use write::{Ledger, Notice};

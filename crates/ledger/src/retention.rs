@@ -1,5 +1,7 @@
 //! Forgetting: the oldest blocks go when they are too old or the file is too large; edges, when they would take most of it.
 
+use crate::join::AHEAD;
+use crate::trail;
 use crate::write::{EDGES_LOST, lose, signed};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -11,6 +13,9 @@ const UNUSED: i64 = 100_000;
 const EDGE: u64 = 256;
 /// Edges that are forgotten in one go.
 const EDGES_AT_ONCE: u64 = 20_000;
+
+/// The oldest block that was not forgotten.
+const OLDEST: &str = "SELECT number, last, newest FROM blocks WHERE pruned = 0 ORDER BY number LIMIT 1";
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,24 +43,36 @@ pub(crate) fn prune(
 ) -> rusqlite::Result<bool> {
     let mut pruned = 0;
     while pruned < AT_ONCE {
-        let oldest = "SELECT number, last, newest FROM blocks WHERE pruned = 0 ORDER BY number LIMIT 1";
         let oldest: Option<(i64, i64, i64)> = connection
-            .prepare_cached(oldest)?
+            .prepare_cached(OLDEST)?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let Some((number, last, newest)) = oldest else { break };
-        let is_old = newest < signed(now.saturating_sub(retention.age));
+        let limit = signed(now.saturating_sub(retention.age));
+        let is_old = newest < limit
+            || (newest > signed(now.saturating_add(AHEAD)) && is_past(connection, now, limit)?);
         if !is_old && used(connection)? <= retention.bytes {
             break;
         }
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         transaction.prepare_cached("DELETE FROM entries WHERE id <= ?1")?.execute([last])?;
         transaction.prepare_cached("DELETE FROM packed WHERE block <= ?1")?.execute([number])?;
+        trail::forget(&transaction, number)?;
         transaction.prepare_cached("UPDATE blocks SET pruned = 1 WHERE number = ?1")?.execute([number])?;
         transaction.commit()?;
         pruned += 1;
     }
     if pruned == 0 { Ok(false) } else { forget_words(connection, words_left) }
+}
+
+/// Whether the first block that is not of the future is older than `limit`: what was written before it is, too, whatever a clock that was
+/// wrong for a while said.
+fn is_past(connection: &Connection, now: u64, limit: i64) -> rusqlite::Result<bool> {
+    let first = "SELECT newest FROM blocks WHERE pruned = 0 AND newest <= ?1 ORDER BY number LIMIT 1";
+    let ahead = signed(now.saturating_add(AHEAD));
+    let first: Option<i64> =
+        connection.prepare_cached(first)?.query_row([ahead], |row| row.get(0)).optional()?;
+    Ok(first.is_some_and(|newest| newest < limit))
 }
 
 pub(crate) fn count_edges(connection: &Connection) -> rusqlite::Result<u64> {
@@ -121,4 +138,15 @@ fn forget_words(connection: &mut Connection, words_left: &mut i64) -> rusqlite::
     transaction.commit()?;
     *words_left = count(connection)?;
     Ok(gone > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::tests::plan;
+
+    #[test]
+    fn blocks_that_were_forgotten_are_not_gone_through_again() {
+        assert!(plan(OLDEST).contains("USING INDEX blocks_kept"), "{}", plan(OLDEST));
+    }
 }

@@ -6,7 +6,9 @@
 
 use crate::error::LedgerError;
 use rusqlite::Connection;
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// `application_id` of a ledger: "CFDL".
 const APPLICATION: i64 = 0x4346_444c;
@@ -27,7 +29,6 @@ CREATE TABLE edges (
     first INTEGER NOT NULL, last INTEGER NOT NULL, allowed INTEGER NOT NULL, denied INTEGER NOT NULL,
     sent INTEGER NOT NULL, received INTEGER NOT NULL, rule INTEGER NOT NULL,
     PRIMARY KEY (source, destination, port, protocol)) WITHOUT ROWID;
-CREATE INDEX edges_by_first ON edges (first);
 CREATE TABLE blocks (
     number INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, newest INTEGER NOT NULL,
     content BLOB NOT NULL, previous BLOB NOT NULL, hash BLOB NOT NULL, pruned INTEGER NOT NULL DEFAULT 0);
@@ -35,7 +36,9 @@ CREATE TABLE lost (what TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
 /// Tables and indexes that came later: programs of before do not miss them. `origin` tells ledgers apart, `joined` says how far those of others are
-/// that are joined into this one, `packed` has the numbers of the entries of a block once more, in one value ([`crate::brief`]).
+/// that are joined into this one, `packed` has the numbers of the entries of a block once more, in one value ([`crate::brief`]), and
+/// `trails` in one for each source ([`crate::trail`]). `edges_newest` has all of an edge, for whole
+/// pages of new ones; `blocks_kept` is there so that those which are forgotten are not gone through again and again.
 const LATER: &str = "
 CREATE TABLE IF NOT EXISTS origin (id TEXT NOT NULL);
 INSERT INTO origin SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM origin);
@@ -43,15 +46,52 @@ CREATE TABLE IF NOT EXISTS joined (
     node TEXT NOT NULL, ledger TEXT NOT NULL, last INTEGER NOT NULL, taken INTEGER NOT NULL, refused INTEGER NOT NULL,
     lost INTEGER NOT NULL, waiting INTEGER NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY (node, ledger));
 CREATE TABLE IF NOT EXISTS packed (block INTEGER PRIMARY KEY, oldest INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS trails (block INTEGER NOT NULL, source INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (block, source)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS blocks_by_first ON blocks (first);
+CREATE INDEX IF NOT EXISTS blocks_kept ON blocks (number) WHERE pruned = 0;
+CREATE INDEX IF NOT EXISTS edges_newest ON edges (first, source, destination, port, protocol, last, allowed, denied, sent, received, rule);
+DROP INDEX IF EXISTS edges_by_first;
 CREATE INDEX IF NOT EXISTS edges_refused ON edges (last) WHERE allowed = 0;
 ";
 
+/// How long another process may hold the file.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// KiB of pages that a writer and a reader keep: by source, entries go to as many places at once as there are workloads.
 const WRITER_CACHE: i64 = 16 << 10;
 const READER_CACHE: i64 = 8 << 10;
+/// Statements that are kept ready: a writer has some twenty.
+const STATEMENTS: usize = 64;
+
+/// Bytes of the log beside the file that stay when all that is in it is in the file, too.
+const LOG: i64 = 16 << 20;
+/// From so many on readers are waited for, so that it can begin anew: while one reads after the other, it only grows.
+const LONG_LOG: u64 = 64 << 20;
+/// How long they are waited for.
+const READERS: Duration = Duration::from_millis(200);
+
+/// Has a log that readers kept from beginning anew begin anew, if they let it.
+pub(crate) fn shorten_log(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
+    let log = std::fs::metadata(beside(path, "-wal"));
+    if log.is_ok_and(|log| log.len() > LONG_LOG) {
+        connection.busy_timeout(READERS)?;
+        // Whoever reads for longer keeps it from that: then it is tried again the next time.
+        let tried = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        connection.busy_timeout(PATIENCE)?;
+        tried?;
+    }
+    Ok(())
+}
+
+/// The name of what is kept beside a file.
+pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(end);
+    name.into()
+}
 
 /// Has a reader keep what it needs again and again.
 pub(crate) fn prepare_reader(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "cache_size", -READER_CACHE)
 }
 
@@ -60,7 +100,9 @@ pub(crate) fn prepare(connection: &Connection, path: &Path) -> Result<(), Ledger
     let failed = |source| LedgerError::Sqlite { path: path.to_owned(), doing: "preparing it", source };
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    connection.pragma_update(None, "journal_size_limit", LOG).map_err(failed)?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     if is_empty(connection).map_err(failed)? {
         let all = format!(
             "BEGIN IMMEDIATE; {TABLES} {LATER} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"

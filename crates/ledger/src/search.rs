@@ -178,6 +178,20 @@ impl Reader {
     }
 }
 
+/// Texts that must hold, those of the ends with them.
+pub(crate) fn with_ends(
+    texts: &[(Column, Match)],
+    source: Option<&String>,
+    destination: Option<&String>,
+) -> Vec<(Column, Match)> {
+    let ends = is(Column::Source, source).into_iter().chain(is(Column::Destination, destination));
+    texts.iter().cloned().chain(ends).collect()
+}
+
+fn is(column: Column, text: Option<&String>) -> Option<(Column, Match)> {
+    Some((column, Match::Is(text?.clone())))
+}
+
 /// Of how many rows an answer may be.
 pub(crate) fn limit(asked: Option<usize>) -> usize {
     asked.map_or(MOST, |asked| asked.min(MOST))

@@ -3,9 +3,12 @@
 //! Guarantees: of the same entries, every store gives the same answers, but where it says otherwise. Does not: have what only the
 //! file can answer, which is the chain of hashes ([`Reader::verify`]) and what incidents are made of.
 
+use crate::edges::{Edge, EdgeFilter, EdgePage};
+use crate::entries::{EntryFilter, Stored};
 use crate::error::LedgerError;
-use crate::query::{Edge, EdgeFilter, EdgePage, EntryFilter, Measure, Reader, Stored, Sum, TopBy};
+use crate::query::Reader;
 use crate::sums::{Pair, Point, SeriesBy};
+use crate::top::{Measure, Sum, TopBy};
 
 /// A store that can be asked what was recorded. Waits for the answer.
 pub trait Store {

@@ -4,9 +4,10 @@
 //! [`Interrupter`], from another thread.
 
 use crate::brief::Brief;
+use crate::entries::{EntryFilter, Where};
 use crate::entry::{Kind, Verdict};
 use crate::error::LedgerError;
-use crate::query::{EntryFilter, MOST, Reader, Where, unsigned};
+use crate::query::{MOST, Reader, unsigned};
 use crate::write::{OTHER, signed};
 use rusqlite::types::Value;
 use rusqlite::{InterruptHandle, OptionalExtension, Row, params, params_from_iter};
@@ -742,6 +743,6 @@ mod tests {
             }
         }
         assert!(reader.few_pairs(&EntryFilter::default(), 10, |_| true).unwrap().is_none());
-        assert!(plan(NEW_EDGES).contains("COVERING INDEX edges_by_first"), "{}", plan(NEW_EDGES));
+        assert!(plan(NEW_EDGES).contains("COVERING INDEX edges_newest"), "{}", plan(NEW_EDGES));
     }
 }

@@ -1,7 +1,7 @@
 //! Texts as numbers, and numbers as texts.
 
+use ahash::HashMap;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Statement};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Texts whose numbers are remembered; beyond, all are looked up anew.

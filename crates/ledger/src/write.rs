@@ -3,18 +3,16 @@
 //! An allowed connection is one of thousands that differ in nothing but their time: such entries have no detail, and those
 //! of one window of 15 seconds are one row, which grows until its window ends. Denials, calls and findings stay single.
 
+use crate::batch::{Alike, Batch, Grows};
 use crate::chain;
-use crate::entry::{Entry, Kind, Verdict};
+use crate::entry::Entry;
 use crate::error::LedgerError;
 use crate::retention::{self, Retention};
-use crate::schema;
+use crate::schema::{self, PATIENCE, beside};
 use crate::words::Words;
-use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::HashMap;
-use std::ffi::OsString;
+use ahash::HashMap;
+use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 /// Entries without detail of one such span are one, in microseconds.
 pub const WINDOW: u64 = 15_000_000;
@@ -26,12 +24,8 @@ pub const EDGES_OF_ONE: u64 = 10_000;
 pub const EDGES_LOST: &str = "edges beyond those that are told apart";
 /// Name of all destinations beyond.
 pub const OTHER: &str = "(other)";
-/// Windows that are open at once.
-const OPEN: usize = 100_000;
 /// Times a damaged file's name is tried before it is given up.
 const ASIDE: usize = 1000;
-/// How long another process may hold the file.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was found when the file was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,51 +46,15 @@ pub struct Ledger {
     path: PathBuf,
     words: Words,
     /// The rows whose windows are not over.
-    open: HashMap<Alike, i64>,
+    open: HashMap<Alike, Grows>,
+    /// What SQLite says of the file's state, which changes when others write it.
+    version: Option<i64>,
     /// When something was sealed last.
     sealed: Option<u64>,
     /// About how many edges there are: exact when the file was opened, or some were forgotten last.
     edges: u64,
     /// Words that were in use when they were last looked through.
     words_left: i64,
-}
-
-/// What entries of one row have in common; texts by their numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Alike {
-    window: u64,
-    kind: Kind,
-    verdict: Verdict,
-    node: i64,
-    source: i64,
-    destination: i64,
-    port: u16,
-    protocol: u8,
-    rule: i64,
-    reason: i64,
-}
-
-/// How much.
-#[derive(Clone, Copy, Debug)]
-struct Amount {
-    time: u64,
-    count: u64,
-    sent: u64,
-    received: u64,
-}
-
-impl Amount {
-    fn of(entry: &Entry) -> Self {
-        let Entry { time, count, sent, received, .. } = *entry;
-        Self { time, count, sent, received }
-    }
-
-    fn add(&mut self, entry: &Entry) {
-        self.time = self.time.min(entry.time);
-        self.count = self.count.saturating_add(entry.count);
-        self.sent = self.sent.saturating_add(entry.sent);
-        self.received = self.received.saturating_add(entry.received);
-    }
 }
 
 impl Ledger {
@@ -167,7 +125,8 @@ impl Ledger {
             connection,
             path: path.to_owned(),
             words: Words::default(),
-            open: HashMap::new(),
+            open: HashMap::default(),
+            version: None,
             sealed: None,
             edges,
             words_left: 0,
@@ -220,53 +179,18 @@ impl Ledger {
     ) -> rusqlite::Result<()> {
         let transaction =
             self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let mut sums: HashMap<Alike, Amount> = HashMap::new();
-        let mut edges: HashMap<Edge, Reached> = HashMap::new();
+        let version = transaction.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        if self.version.replace(version).is_some_and(|before| before != version) {
+            // Somebody else wrote it, who may have forgotten words that nothing used.
+            self.words.forget();
+        }
+        // What somebody else sealed does not grow.
+        let sealed = chain::newest(&transaction)?.map_or(0, |(_number, last, _hash)| last);
+        let mut batch = Batch::default();
         for entry in entries {
-            let mut number = |text: &Arc<str>| self.words.number(&transaction, text);
-            let alike = Alike {
-                window: entry.time / WINDOW,
-                kind: entry.kind,
-                verdict: entry.verdict,
-                node: number(&entry.node)?,
-                source: number(&entry.source)?,
-                destination: number(&entry.destination)?,
-                port: entry.port,
-                protocol: entry.protocol,
-                rule: number(&entry.rule)?,
-                reason: number(&entry.reason)?,
-            };
-            if let Some(detail) = &entry.detail {
-                insert(&transaction, &alike, &Amount::of(entry), Some(detail))?;
-            } else {
-                let sum = sums.entry(alike);
-                sum.and_modify(|sum| sum.add(entry)).or_insert_with(|| Amount::of(entry));
-            }
-            if has_edge(entry) {
-                let edge = Edge {
-                    source: alike.source,
-                    destination: alike.destination,
-                    port: alike.port,
-                    protocol: alike.protocol,
-                };
-                edges.entry(edge).or_insert_with(|| Reached::at(entry.time)).add(entry, alike.rule);
-            }
+            batch.add(entry, |text| self.words.number(&transaction, text))?;
         }
-        for (alike, amount) in sums {
-            match self.open.get(&alike) {
-                Some(row) => grow(&transaction, *row, &amount)?,
-                None => {
-                    let row = insert(&transaction, &alike, &amount, None)?;
-                    if self.open.len() < OPEN {
-                        self.open.insert(alike, row);
-                    }
-                }
-            }
-        }
-        let mut fresh = 0;
-        for (edge, reached) in edges {
-            fresh += u64::from(note(&transaction, &mut self.words, edge, &reached)?);
-        }
+        let fresh = batch.put(&transaction, &mut self.open, &mut self.words, sealed)?;
         beside(&transaction)?;
         transaction.commit()?;
         self.edges += fresh;
@@ -285,7 +209,7 @@ impl Ledger {
             let start = alike.window.saturating_mul(WINDOW);
             start.saturating_add(WINDOW + LATE) > now && start <= now.saturating_add(LATE)
         });
-        let limit = self.open.values().min().copied();
+        let limit = self.first_open();
         let is_turn = self.sealed.is_none_or(|sealed| now.abs_diff(sealed) >= chain::PATIENCE);
         let is_due = |oldest: u64| is_turn && now.abs_diff(oldest) >= chain::PATIENCE;
         let tended = (|| {
@@ -293,7 +217,9 @@ impl Ledger {
                 self.sealed = Some(now);
             }
             retention::forget_edges(&mut self.connection, retention, &mut self.edges)?;
-            retention::prune(&mut self.connection, now, retention, &mut self.words_left)
+            let words = retention::prune(&mut self.connection, now, retention, &mut self.words_left)?;
+            schema::shorten_log(&self.connection, &self.path)?;
+            Ok(words)
         })();
         match tended {
             Ok(true) => {
@@ -310,9 +236,14 @@ impl Ledger {
     /// # Errors
     /// As [`Self::append`].
     pub fn seal(&mut self) -> Result<(), LedgerError> {
-        let limit = self.open.values().min().copied();
+        let limit = self.first_open();
         let sealed = chain::seal(&mut self.connection, limit, |_| true);
         sealed.map(drop).map_err(|source| self.failed("sealing", source))
+    }
+
+    /// The first row that may still grow.
+    fn first_open(&self) -> Option<i64> {
+        self.open.values().map(|grows| grows.row).min()
     }
 
     /// Reads something of the file as it is for who writes it.
@@ -334,170 +265,20 @@ pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A sum that stays a whole number however large it would be: SQLite makes one of more than 63 bits a fraction, which nobody who
-/// reads the file expects.
-fn added(column: &str, more: &str) -> String {
-    format!("min({column} + {more}, {})", i64::MAX)
-}
-
 pub(crate) fn lose(connection: &Connection, what: &str, count: u64) -> rusqlite::Result<()> {
     let add = "INSERT INTO lost VALUES (?1, ?2) ON CONFLICT DO UPDATE SET count = min(count + excluded.count, 9223372036854775807)";
     connection.prepare_cached(add)?.execute(params![what, signed(count)]).map(drop)
 }
 
-fn insert(
-    connection: &Connection,
-    alike: &Alike,
-    amount: &Amount,
-    detail: Option<&str>,
-) -> rusqlite::Result<i64> {
-    let add = "INSERT INTO entries (time, kind, verdict, node, source, destination, port, protocol, rule, reason, count, \
-               sent, received, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
-    let Alike { kind, verdict, node, source, destination, port, protocol, rule, reason, .. } = *alike;
-    let Amount { time, count, sent, received } = *amount;
-    connection.prepare_cached(add)?.execute(params![
-        signed(time),
-        kind.number(),
-        verdict.number(),
-        node,
-        source,
-        destination,
-        port,
-        protocol,
-        rule,
-        reason,
-        signed(count),
-        signed(sent),
-        signed(received),
-        detail,
-    ])?;
-    Ok(connection.last_insert_rowid())
-}
-
-fn grow(connection: &Connection, row: i64, amount: &Amount) -> rusqlite::Result<()> {
-    let grow = format!(
-        "UPDATE entries SET time = min(time, ?2), count = {}, sent = {}, received = {} WHERE id = ?1",
-        added("count", "?3"),
-        added("sent", "?4"),
-        added("received", "?5")
-    );
-    let Amount { time, count, sent, received } = *amount;
-    connection
-        .prepare_cached(&grow)?
-        .execute(params![row, signed(time), signed(count), signed(sent), signed(received)])
-        .map(drop)
-}
-
-/// Who reaches whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Edge {
-    source: i64,
-    destination: i64,
-    port: u16,
-    protocol: u8,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Reached {
-    first: u64,
-    last: u64,
-    allowed: u64,
-    denied: u64,
-    sent: u64,
-    received: u64,
-    rule: i64,
-}
-
-impl Reached {
-    fn at(time: u64) -> Self {
-        Self { first: time, last: time, allowed: 0, denied: 0, sent: 0, received: 0, rule: 0 }
-    }
-
-    fn add(&mut self, entry: &Entry, rule: i64) {
-        self.first = self.first.min(entry.time);
-        if entry.time >= self.last {
-            (self.last, self.rule) = (entry.time, rule);
-        }
-        match entry.verdict {
-            Verdict::Allow => self.allowed = self.allowed.saturating_add(entry.count),
-            Verdict::Deny | Verdict::Fail | Verdict::None => {
-                self.denied = self.denied.saturating_add(entry.count);
-            }
-        }
-        self.sent = self.sent.saturating_add(entry.sent);
-        self.received = self.received.saturating_add(entry.received);
-    }
-}
-
-/// Only connections lead somewhere; what else is told of them would count them twice.
-fn has_edge(entry: &Entry) -> bool {
-    entry.kind == Kind::Flow && !entry.destination.is_empty()
-}
-
-/// Whether it is one more.
-fn note(connection: &Connection, words: &mut Words, edge: Edge, reached: &Reached) -> rusqlite::Result<bool> {
-    let Edge { source, mut destination, port, protocol } = edge;
-    let Reached { first, last, allowed, denied, sent, received, rule } = *reached;
-    let known = "SELECT 1 FROM edges WHERE source = ?1 AND destination = ?2 AND port = ?3 AND protocol = ?4";
-    let known = connection
-        .prepare_cached(known)?
-        .query_row(params![source, destination, port, protocol], |_| Ok(()))
-        .optional()?;
-    if known.is_none() {
-        let many = "SELECT count(*) FROM (SELECT 1 FROM edges WHERE source = ?1 LIMIT ?2)";
-        let held: i64 = connection
-            .prepare_cached(many)?
-            .query_row(params![source, signed(EDGES_OF_ONE)], |row| row.get(0))?;
-        if held >= signed(EDGES_OF_ONE) {
-            destination = words.number(connection, &OTHER.into())?;
-            lose(connection, EDGES_LOST, 1)?;
-        }
-    }
-    // Of two that are joined the one that is added last may be older.
-    let add = format!(
-        "INSERT INTO edges VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
-         ON CONFLICT DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last), \
-         allowed = {}, denied = {}, sent = {}, received = {}, \
-         rule = CASE WHEN excluded.last >= last THEN excluded.rule ELSE rule END",
-        added("allowed", "excluded.allowed"),
-        added("denied", "excluded.denied"),
-        added("sent", "excluded.sent"),
-        added("received", "excluded.received")
-    );
-    connection
-        .prepare_cached(&add)?
-        .execute(params![
-            source,
-            destination,
-            port,
-            protocol,
-            signed(first),
-            signed(last),
-            signed(allowed),
-            signed(denied),
-            signed(sent),
-            signed(received),
-            rule
-        ])
-        .map(|_| known.is_none())
-}
-
 /// Renames a file and what SQLite keeps beside it.
 fn put_aside(path: &Path) -> std::io::Result<PathBuf> {
-    let beside = |end: String| {
-        let mut name = OsString::from(path);
-        name.push(end);
-        PathBuf::from(name)
-    };
-    let free = (1..ASIDE).map(|number| beside(format!(".damaged-{number}"))).find(|to| !to.exists());
+    let free = (1..ASIDE).map(|number| beside(path, &format!(".damaged-{number}"))).find(|to| !to.exists());
     let to = free.ok_or_else(|| std::io::Error::other("too many damaged ones are there already"))?;
     std::fs::rename(path, &to)?;
     for end in ["-wal", "-shm"] {
-        let from = beside(end.to_owned());
+        let from = beside(path, end);
         if from.exists() {
-            let mut name = OsString::from(&to);
-            name.push(end);
-            std::fs::rename(from, PathBuf::from(name))?;
+            std::fs::rename(from, beside(&to, end))?;
         }
     }
     Ok(to)

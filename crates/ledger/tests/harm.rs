@@ -64,6 +64,19 @@ fn whatever_is_changed_in_sealed_entries_is_told_with_its_block() {
     check("forgotten-later", "UPDATE blocks SET newest = newest + 1 WHERE number = 2", 2);
     check("left-out-of-sums", "UPDATE packed SET oldest = 9223372036854775807 WHERE block = 3", 3);
     check("sums", "UPDATE packed SET data = (SELECT data FROM packed WHERE block = 1) WHERE block = 3", 3);
+    let one = "block = 3 AND source = (SELECT id FROM words WHERE text = 's3')";
+    check("history", &format!("UPDATE trails SET data = x'00' WHERE {one}"), 3);
+    check("history-gone", &format!("DELETE FROM trails WHERE {one}"), 3);
+    check(
+        "history-of-nobody",
+        "INSERT INTO trails SELECT block, 1000, data FROM trails WHERE block = 2 LIMIT 1",
+        2,
+    );
+    check(
+        "history-of-the-first",
+        "UPDATE trails SET source = -1 WHERE block = 1 AND source = (SELECT min(source) FROM trails)",
+        1,
+    );
     check(
         "before",
         "INSERT INTO entries SELECT -5, time, kind, verdict, node, source, destination, port, protocol, rule, \

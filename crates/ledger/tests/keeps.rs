@@ -69,6 +69,34 @@ fn a_sum_has_the_time_of_its_first_entry_also_where_that_only_added_bytes() {
 }
 
 #[test]
+fn a_sum_takes_the_time_of_what_comes_late_and_keeps_it() {
+    let (_folder, path) = file();
+    let start = START / WINDOW * WINDOW;
+    let mut ledger = Ledger::open(&path).unwrap().0;
+    for (time, expected) in [(500, 500), (900, 500), (100, 100), (300, 100), (200, 100)] {
+        ledger.append(&[flow(start + time, "a", "b", Verdict::Allow)]).unwrap();
+        let entries = Reader::open(&path).unwrap().entries(&EntryFilter::default()).unwrap();
+        assert_eq!((entries.len(), entries[0].entry.time - start), (1, expected), "{time}");
+    }
+}
+
+#[test]
+fn what_is_added_at_once_is_numbered_in_the_order_of_time() {
+    let (_folder, path) = file();
+    let mut ledger = Ledger::open(&path).unwrap().0;
+    let entries: Vec<Entry> = (0..300_u64)
+        .map(|number| Entry {
+            detail: number.is_multiple_of(3).then(|| "{}".to_owned()),
+            ..flow(START + number * 7919 % 300, "a", &format!("d{number}"), Verdict::Allow)
+        })
+        .collect();
+    ledger.append(&entries).unwrap();
+    let oldest_first = EntryFilter { order: ledger::Order::OldestFirst, ..EntryFilter::default() };
+    let found = Reader::open(&path).unwrap().entries(&oldest_first).unwrap();
+    assert!(found.len() == 300 && found.is_sorted_by_key(|it| it.entry.time));
+}
+
+#[test]
 fn a_window_that_was_sealed_does_not_grow() {
     let (_folder, path) = file();
     let mut ledger = Ledger::open(&path).unwrap().0;
