@@ -53,8 +53,12 @@ A file of keys:
       ...
       -----END PUBLIC KEY-----")]
 pub(crate) enum ReleaseCommand {
+    #[command(
+        after_help = "Examples:\n  cofferdam release build -f policies/ --number 7 --previous none --sign release.key -o release-7.json\n  cofferdam release build -f policies/ --number 8 --previous release-7.json --sign release.key -o release-8.json"
+    )]
     Build(BuildArgs),
     /// What is in a release, whoever signed it
+    #[command(after_help = "Example:\n  cofferdam release show release-8.json")]
     Show {
         /// The release
         #[arg(value_name = "RELEASE")]
@@ -63,9 +67,18 @@ pub(crate) enum ReleaseCommand {
         #[arg(long)]
         json: bool,
     },
+    #[command(
+        after_help = "Examples:\n  cofferdam release diff release-7.json release-8.json --on cluster.yaml\n  cofferdam release diff release-7.json policies/ --json"
+    )]
     Diff(DiffArgs),
+    #[command(
+        after_help = "Examples:\n  cofferdam release verify release-8.json --keys keys.yaml --newest release-7.json\n  cofferdam release verify release-9.json --keys keys.yaml --fleet payments"
+    )]
     Verify(VerifyArgs),
     /// The object that a hub has of a release, to be applied there
+    #[command(
+        after_help = "Example:\n  cofferdam release object release-8.json | kubectl --context hub apply --server-side -f -"
+    )]
     Object {
         /// The release
         #[arg(value_name = "RELEASE")]

@@ -29,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Whom to ask, and what.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam clusters ask --at west=https://west.example:8443 --token west=west.token -- edges --new --since 24h
+  cofferdam clusters ask -o jsonl --at west=https://west.example:8443 --token west=west.token -- findings --severity high")]
 pub(crate) struct AskArgs {
     /// A cluster, and where its HTTP API is: that of its collector; once for each
     #[arg(long = "at", value_name = "CLUSTER=URL", value_parser = pair, required = true)]
