@@ -146,6 +146,9 @@ pub(crate) struct VerifyArgs {
     /// The cluster takes no release that names no fleet
     #[arg(long, requires = "fleet")]
     fleet_named: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs a verb. False: the answer is no.
@@ -368,10 +371,21 @@ fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
     match said {
         Ok(signed) => {
             let release = signed.release();
+            if args.json {
+                let (number, digest) = (release.header().number, release.digest().to_string());
+                let told =
+                    json!({ "holds": true, "number": number, "digest": digest, "signers": signed.signers() });
+                writeln!(out, "{told:#}")?;
+                return Ok(true);
+            }
             let signers = signed.signers().join(", ");
             writeln!(out, "release {} with digest {} holds", release.header().number, release.digest())?;
             writeln!(out, "signed by {}", printable(&signers))?;
             Ok(true)
+        }
+        Err(error) if args.json => {
+            writeln!(out, "{:#}", json!({ "holds": false, "problem": format!("{error:#}") }))?;
+            Ok(false)
         }
         Err(error) => {
             let file = printable(&args.file.display().to_string());

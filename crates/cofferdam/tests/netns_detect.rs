@@ -85,7 +85,10 @@ fn netns_who_scans_and_hides_data_in_names_is_told_of_and_the_ledger_knows_it() 
     let again = machine.program(&["detect", "--json", "--replay"]).arg(recording.path()).output().unwrap();
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     let again = json(&String::from_utf8(again.stdout).unwrap());
-    assert!(again.iter().any(|it| it["detector"] == "dns-tunnel" && it["workload"] == "prod/web"), "{again:?}");
+    assert!(
+        again.iter().any(|it| it["detector"] == "dns-tunnel" && it["workload"] == "prod/web"),
+        "{again:?}"
+    );
     let table = up.text(&["findings"]);
     assert!(table.contains("dns-tunnel") && table.contains("LAST SEEN"), "{table}");
 
