@@ -60,8 +60,17 @@ pub(crate) fn run(command: &InstallCommand, out: &mut impl Write) -> Result<()> 
                 None => definition::list(),
                 Some(kind) => {
                     let is_it = |it: &Value| it.pointer("/spec/names/kind").is_some_and(|it| it == kind);
-                    let found = definition::definitions().into_iter().find(is_it);
-                    found.with_context(|| format!("--kind {kind:?} is no kind of Cofferdam's own"))?
+                    let all = definition::definitions();
+                    let name = |it: &Value| {
+                        it.pointer("/spec/names/kind").map(|it| it.as_str().unwrap_or_default().to_owned())
+                    };
+                    let names: Vec<String> = all.iter().filter_map(name).collect();
+                    all.into_iter().find(is_it).with_context(|| {
+                        format!(
+                            "--kind {kind:?} is no kind of Cofferdam's own; there are {}",
+                            names.join(", ")
+                        )
+                    })?
                 }
             };
             writeln!(out, "{}", serde_json::to_string_pretty(&chosen)?)?;

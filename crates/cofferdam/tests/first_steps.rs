@@ -240,3 +240,13 @@ fn a_hub_that_does_not_answer_is_named_by_its_address() {
         assert!(said.err.contains("--hub: the API server at http://127.0.0.1:1/"), "{}", said.err);
     }
 }
+
+#[test]
+fn a_kind_that_is_none_leads_to_those_there_are() {
+    let said = program::run(["install", "crds", "--kind", "egresspolicy"]);
+    assert!(
+        said.code == Some(2) && said.err.contains("there are ") && said.err.contains("EgressPolicy"),
+        "{}",
+        said.err
+    );
+}

@@ -2,7 +2,7 @@
 
 use super::{Cli, program};
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -85,20 +85,28 @@ fn of_page(text: &str) -> Vec<Shown> {
     commands(&blocks).into_iter().chain(named).collect()
 }
 
+/// Whether an error is only that something was left out.
+fn is_of_parts(error: &clap::Error) -> bool {
+    match error.kind() {
+        ErrorKind::MissingRequiredArgument
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        | ErrorKind::DisplayHelp => true,
+        ErrorKind::InvalidValue => match error.get(ContextKind::InvalidValue) {
+            Some(ContextValue::String(value)) => value.is_empty() || value.ends_with(['.', '…']),
+            _ => true,
+        },
+        ErrorKind::ValueValidation => match error.get(ContextKind::InvalidValue) {
+            Some(ContextValue::String(value)) => value.ends_with(['.', '…']),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
 fn wrong(from: &str, commands: Vec<Shown>) -> Vec<String> {
     let parse = |Shown { words, is_part }: Shown| match Cli::try_parse_from(&words) {
         Ok(_) => None,
-        Err(error)
-            if is_part
-                && matches!(
-                    error.kind(),
-                    ErrorKind::MissingRequiredArgument
-                        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-                        | ErrorKind::DisplayHelp
-                ) =>
-        {
-            None
-        }
+        Err(error) if is_part && is_of_parts(&error) => None,
         Err(error) => Some(format!("{from}: {}: {error}", words.join(" "))),
     };
     commands.into_iter().filter_map(parse).collect()
@@ -147,15 +155,10 @@ fn every_command_has_an_example_that_is_a_command() {
 #[test]
 fn every_command_in_the_documentation_is_one() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut pages: Vec<PathBuf> = [
-        "README.md",
-        "CONTRIBUTING.md",
-        "bench/README.md",
-        "deploy/chart/README.md",
-        "examples/fleet/README.md",
-    ]
-    .map(|page| root.join(page))
-    .to_vec();
+    let mut pages: Vec<PathBuf> =
+        ["README.md", "CONTRIBUTING.md", "deploy/chart/README.md", "examples/fleet/README.md"]
+            .map(|page| root.join(page))
+            .to_vec();
     for folder in ["docs", "docs/how-to", "docs/reference"] {
         let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
         pages.extend(entries.filter(|path| path.extension().is_some_and(|it| it == "md")));
