@@ -22,8 +22,6 @@ const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 pub(crate) struct Manifests {
     /// Files that were found, readable or not.
     pub(crate) files: usize,
-    /// Those of them that are empty.
-    pub(crate) empty: usize,
     /// What they hold.
     pub(crate) objects: Vec<Object>,
     /// What is wrong with them.
@@ -149,7 +147,6 @@ impl Walk {
                     .push(at(Path::new(name), diagnostic).suggest("split it into several files"));
             }
             Ok(bytes) if bytes.trim_ascii().is_empty() => {
-                self.found.empty += 1;
                 let diagnostic = Diagnostic::warning(
                     Code::NotAnObject,
                     "the file is empty: what was to be in it is not enforced",

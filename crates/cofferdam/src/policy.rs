@@ -72,9 +72,6 @@ impl Sources {
         if read.files == 0 && read.diagnostics.is_empty() {
             bail!("{} holds no manifest: nothing ends in .yaml, .yml or .json", self.names());
         }
-        if read.files > 0 && read.files == read.empty {
-            bail!("{} is empty, and nothing can be said of it: did what wrote it fail?", self.names());
-        }
         let (files, objects) = (read.files, read.objects.len());
         let mut diagnostics = read.diagnostics;
         diagnostics.extend(admit::flaws(&read.objects));
