@@ -474,8 +474,9 @@ mod tests {
         pen.begin().unwrap();
         assert!(pen.settle(), "nothing was kept, so nothing is missing");
         for count in 1..4 {
-            // What is too old is forgotten at once.
-            pen.write(Entry { time: now(), ..Entry::new(Kind::Audit, Verdict::None) });
+            // What is too old is forgotten at once, and what is alike is summed up.
+            let entry = Entry::new(Kind::Audit, Verdict::None);
+            pen.write(Entry { time: now(), destination: count.to_string().into(), ..entry });
             assert!(pen.settle());
             let entries = Reader::open(&path).unwrap().entries(&EntryFilter::default()).unwrap();
             assert_eq!(entries.len() as u64, count);
