@@ -36,8 +36,14 @@ A file of yours has the form of the built-in one. A provider in it replaces the 
   privateZones: [k8s.corp.example]   # as are cluster.local and clusterset.local: no wildcard written above one opens names in it")]
 pub(crate) enum CatalogCommand {
     /// Every provider
+    #[command(
+        after_help = "Examples:\n  cofferdam catalog list\n  cofferdam catalog list --catalog mine.yaml --json"
+    )]
     List(Shown),
     /// One provider: hosts, what each is for, and where that is from
+    #[command(
+        after_help = "Examples:\n  cofferdam catalog show huggingface\n  cofferdam catalog show hub --catalog mine.yaml"
+    )]
     Show {
         /// Its name
         provider: String,
@@ -45,6 +51,7 @@ pub(crate) enum CatalogCommand {
         shown: Shown,
     },
     /// What a file of yours changes
+    #[command(after_help = "Example:\n  cofferdam catalog diff mine.yaml")]
     Diff {
         /// The file
         file: PathBuf,

@@ -85,6 +85,7 @@ pub(crate) fn run(args: &ClassifyArgs, out: &mut impl Write) -> Result<()> {
     for file in &args.files {
         let text = read(file)?;
         tell_strays(file, &text);
+        let before = all;
         for (place, request) in recorded(&text) {
             all += 1;
             let mut unreadable = |error: anyhow::Error| {
@@ -101,6 +102,9 @@ pub(crate) fn run(args: &ClassifyArgs, out: &mut impl Write) -> Result<()> {
             };
             let judged = judge.as_mut().map(|judge| judge.judge(&operation, to)).transpose()?;
             print(&operation, judged, out)?;
+        }
+        if all == before {
+            let _ = writeln!(io::stderr(), "{}: there is no request in it", file.display());
         }
     }
     if unread > 0 {

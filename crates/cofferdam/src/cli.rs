@@ -239,57 +239,11 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
 }
 
 #[cfg(test)]
+mod shown;
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-    use std::path::Path;
-
-    /// The words of one command of a shell, up to what ends it; `None` where it is not for us, or leaves something out.
-    fn words(line: &str) -> Option<Vec<String>> {
-        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
-        for c in line.chars() {
-            match (quote, c) {
-                (Some(open), _) if c == open => quote = None,
-                (Some(_), _) => word.get_or_insert_default().push(c),
-                (None, '\'' | '"') => {
-                    quote = Some(c);
-                    word.get_or_insert_default();
-                }
-                (None, ' ') => words.extend(word.take()),
-                (None, '|' | '>' | ';' | '&' | '#') if word.is_none() => break,
-                (None, ';') => break,
-                (None, _) => word.get_or_insert_default().push(c),
-            }
-        }
-        words.extend(word);
-        // Of `2> file` the number is left.
-        if words.last().is_some_and(|last| last == "2") {
-            words.pop();
-        }
-        let at = words.iter().position(|word| {
-            ["cofferdam", "target/debug/cofferdam", "target/release/cofferdam"].contains(&word.as_str())
-        })?;
-        let is_command = words.iter().take(at).all(|before| before == "sudo" || before.contains('='));
-        let words = words.split_off(at);
-        let is_whole = words.iter().all(|word| word != "..." && word != "…");
-        (is_command && is_whole && words.len() > 1).then_some(words)
-    }
-
-    /// Lines of a text that are commands, with those that go on on the next one put together. Behind two blanks it is said what
-    /// they do.
-    fn commands(text: &str) -> Vec<Vec<String>> {
-        let joined = text.lines().map(str::trim).collect::<Vec<_>>().join("\n").replace("\\\n", "");
-        let lines = joined.lines().map(|line| line.trim_start_matches("$ "));
-        lines.filter_map(|line| words(line.split("  ").next()?)).collect()
-    }
-
-    fn wrong(from: &str, commands: Vec<Vec<String>>) -> Vec<String> {
-        let parse = |words: Vec<String>| match Cli::try_parse_from(&words) {
-            Ok(_) => None,
-            Err(error) => Some(format!("{from}: {}: {error}", words.join(" "))),
-        };
-        commands.into_iter().filter_map(parse).collect()
-    }
 
     #[test]
     fn manifests_that_are_named_without_the_option_are_told_of_it() {
@@ -347,43 +301,5 @@ mod tests {
             assert_eq!(flow(&after), after, "{}", command.get_name());
             waiting.extend(command.get_subcommands().cloned());
         }
-    }
-
-    #[test]
-    fn every_example_of_the_help_is_a_command() {
-        let (mut wrongs, mut seen) = (Vec::new(), 0);
-        let mut command = program();
-        command.build();
-        let mut waiting = vec![command];
-        while let Some(command) = waiting.pop() {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let found = commands(&help);
-            seen += found.len();
-            wrongs.extend(wrong(command.get_name(), found));
-            waiting.extend(command.get_subcommands().cloned());
-        }
-        assert!(wrongs.is_empty(), "{}", wrongs.join("\n"));
-        assert!(seen > 50, "only {seen} examples were found");
-    }
-
-    #[test]
-    fn every_command_in_the_documentation_is_one() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let mut pages = vec![root.join("README.md")];
-        for folder in ["docs", "docs/how-to"] {
-            let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
-            pages.extend(entries.filter(|path| path.extension().is_some_and(|it| it == "md")));
-        }
-        let (mut wrongs, mut seen) = (Vec::new(), 0);
-        for page in pages {
-            let text = fs::read_to_string(&page).unwrap();
-            // Every second part is code.
-            let blocks: Vec<&str> = text.split("\n```").skip(1).step_by(2).collect();
-            let found = commands(&blocks.join("\n"));
-            seen += found.len();
-            wrongs.extend(wrong(&page.display().to_string(), found));
-        }
-        assert!(wrongs.is_empty(), "{}", wrongs.join("\n"));
-        assert!(seen > 50, "only {seen} commands were found");
     }
 }

@@ -9,7 +9,7 @@ mod ask;
 mod list;
 
 use crate::folder;
-use crate::plain::printable;
+use crate::plain::{counted, printable};
 use crate::policy::rule_text;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
@@ -40,10 +40,16 @@ Exit code of diff: 0 both judge alike and have the same policies, 1 they differ,
 pub(crate) enum ClustersCommand {
     /// Every cluster at the hub: what it is to have and has, when it spoke last, what is wrong. Exit code 1: one is silent, has a problem
     /// or drift, or does not have what is wanted
+    #[command(
+        after_help = "Examples:\n  cofferdam clusters list --hub hub.kubeconfig\n  cofferdam clusters list --hub hub.kubeconfig --json"
+    )]
     List(list::ListArgs),
     /// What several clusters answer to one question, asked of their HTTP APIs at once. Exit code 1: not all answered
     Ask(ask::AskArgs),
     /// What two clusters say differently: object by object, and verdict by verdict
+    #[command(
+        after_help = "Examples:\n  cofferdam clusters diff dev.yaml prod.yaml\n  cofferdam clusters diff dev/ prod/ --json"
+    )]
     Diff {
         /// Manifest or folder of manifests of the first
         first: PathBuf,
@@ -91,6 +97,9 @@ impl Side {
             bail!("{name} holds no manifest: nothing ends in .yaml, .yml or .json");
         }
         refuse(name, &read.diagnostics)?;
+        if read.objects.is_empty() {
+            bail!("{name} has no object: did what wrote it fail?");
+        }
         let (manifests, _) = fleet::policies(&read.json).with_context(|| name.to_owned())?;
         Self::of(name, manifests, read.objects, on)
     }
@@ -164,8 +173,10 @@ pub(crate) fn print(
             surplus(alone.len(), "workloads are on one side only", out)?;
             lines.iter().take(MOST_LINES).try_for_each(|it| write_verdicts(it, out))?;
             surplus(lines.len(), "connections are judged differently", out)?;
-            let said = if verdicts { format!(", {} connections", lines.len()) } else { String::new() };
-            writeln!(out, "{} objects{said} differ", objects.len())?;
+            let said =
+                if verdicts { format!(", {}", counted(lines.len(), "connection")) } else { String::new() };
+            let verb = if objects.len() == 1 && !verdicts { "differs" } else { "differ" };
+            writeln!(out, "{}{said} {verb}", counted(objects.len(), "object"))?;
         }
     }
     Ok(is_same)

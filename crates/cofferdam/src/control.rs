@@ -292,6 +292,11 @@ pub(crate) fn complain(problem: String) {
 
 /// A client of the API server that a kubeconfig names, or that is at hand.
 pub(crate) async fn client(kubeconfig: Option<&Path>) -> Result<Client> {
+    client_and_place(kubeconfig).await.map(|(client, _)| client)
+}
+
+/// The same, and the URL of the server.
+pub(crate) async fn client_and_place(kubeconfig: Option<&Path>) -> Result<(Client, String)> {
     let config = match kubeconfig {
         Some(path) => {
             let file = Kubeconfig::read_from(path).with_context(|| format!("reading {}", path.display()))?;
@@ -301,7 +306,8 @@ pub(crate) async fn client(kubeconfig: Option<&Path>) -> Result<Client> {
             "finding an API server: there is no kubeconfig and no service account; name a kubeconfig",
         )?,
     };
-    Client::try_from(config).context("preparing the API server's client")
+    let place = config.cluster_url.to_string();
+    Ok((Client::try_from(config).context("preparing the API server's client")?, place))
 }
 
 fn identity(folder: &Path) -> Result<Identity> {

@@ -10,6 +10,7 @@ use crate::ledger_cmd::entry_cells;
 use crate::listing::{ID_WIDTH, entry_json, kept_verdict, show_kept};
 use crate::plain::printable;
 use crate::remote::{Kept, Remote, RemoteArgs, Seen, Sought, is_end};
+use crate::room;
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
 use ::ledger::{Entry, EntryFilter, Stored};
@@ -287,7 +288,7 @@ impl Summary {
             rows.push([word, &count.to_string(), from, to, port, why].map(printable));
         }
         // The first time only widens the columns.
-        let mut table = Table::<6>::new([0; 5]);
+        let mut table = Table::<6>::new([0; 5]).shown();
         for row in &rows {
             table.row(row.clone());
         }
@@ -302,6 +303,8 @@ impl Summary {
 #[derive(Debug)]
 pub(crate) struct Table<const COLUMNS: usize> {
     widths: [usize; COLUMNS],
+    /// Width of the terminal that it is for.
+    room: Option<usize>,
 }
 
 impl<const COLUMNS: usize> Table<COLUMNS> {
@@ -311,22 +314,21 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         for (width, least) in widths.iter_mut().zip(least) {
             *width = least;
         }
-        Self { widths }
+        Self { widths, room: None }
+    }
+
+    /// The same, for whoever reads standard output.
+    pub(crate) fn shown(mut self) -> Self {
+        self.room = room::width();
+        self
     }
 
     /// A line with its end.
     pub(crate) fn row(&mut self, cells: [String; COLUMNS]) -> String {
-        let mut text = String::new();
-        for (column, (cell, width)) in cells.iter().zip(&mut self.widths).enumerate() {
-            if column + 1 == COLUMNS {
-                text.push_str(cell);
-                break;
-            }
+        for (cell, width) in cells.iter().zip(&mut self.widths) {
             *width = (*width).max(cell.chars().count());
-            let _ = write!(text, "{cell:<w$}  ", w = *width);
         }
-        text.push('\n');
-        text
+        room::row(&cells, &self.widths, self.room) + "\n"
     }
 }
 

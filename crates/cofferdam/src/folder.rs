@@ -146,6 +146,13 @@ impl Walk {
                     .diagnostics
                     .push(at(Path::new(name), diagnostic).suggest("split it into several files"));
             }
+            Ok(bytes) if bytes.trim_ascii().is_empty() => {
+                let diagnostic = Diagnostic::warning(
+                    Code::NotAnObject,
+                    "the file is empty: what was to be in it is not enforced",
+                );
+                self.found.diagnostics.push(at(Path::new(name), diagnostic));
+            }
             Ok(bytes) => {
                 let read = crds::read_objects(name, &bytes);
                 if self.keeps_json {

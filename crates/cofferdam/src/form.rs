@@ -6,6 +6,7 @@
 
 use crate::environment::{NO_COLOR, TZ};
 use crate::plain::printable;
+use crate::room;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use jiff::tz::{Offset, TimeZone};
@@ -177,6 +178,8 @@ pub(crate) struct Sheet<'w, W: Write> {
     /// Whether each row is handed on at once.
     is_live: bool,
     has_colours: bool,
+    /// Width of the terminal that a table is written to.
+    room: Option<usize>,
 }
 
 impl<'w, W: Write> Sheet<'w, W> {
@@ -189,7 +192,7 @@ impl<'w, W: Write> Sheet<'w, W> {
         form: &FormArgs,
         (is_json, is_live): (bool, bool),
         heads: Vec<&'static str>,
-        widths: Vec<usize>,
+        mut widths: Vec<usize>,
     ) -> Result<Self> {
         let output = form.output(is_json);
         if output == Output::Json && is_live {
@@ -197,9 +200,14 @@ impl<'w, W: Write> Sheet<'w, W> {
         }
         let has_colours =
             output == Output::Table && std::io::stdout().is_terminal() && NO_COLOR.value().is_none();
+        let room = room::width().filter(|_| output == Output::Table);
         let clock = form.clock(output);
         let held = (output == Output::Table && !is_live).then(Vec::new);
-        Ok(Self { out, output, clock, heads, widths, rows: 0, held, is_live, has_colours })
+        if room.is_some() && held.is_some() {
+            // Room is scarce, and how wide columns must be is known before the first row is shown.
+            widths.fill(0);
+        }
+        Ok(Self { out, output, clock, heads, widths, rows: 0, held, is_live, has_colours, room })
     }
 
     /// One more. `cells` are asked for only where they are shown; what was denied stands out on a terminal.
@@ -250,14 +258,7 @@ impl<'w, W: Write> Sheet<'w, W> {
     }
 
     fn put(&mut self, cells: &[String], is_denied: bool) -> Result<()> {
-        let last = cells.len().saturating_sub(1);
-        let mut text = String::new();
-        for (column, (cell, width)) in cells.iter().zip(&self.widths).enumerate() {
-            text.push_str(cell);
-            if column < last {
-                text.extend(std::iter::repeat_n(' ', *width - cell.chars().count() + 2));
-            }
-        }
+        let text = room::row(cells, &self.widths, self.room);
         match self.has_colours && is_denied {
             true => writeln!(self.out, "\x1b[31m{text}\x1b[0m")?,
             false => writeln!(self.out, "{text}")?,

@@ -33,19 +33,30 @@ use std::time::SystemTime;
 pub(crate) enum IncidentCommand {
     List(ListArgs),
     /// Show one incident: findings, score, timeline, and how far its workloads reach
+    #[command(
+        after_help = "Examples:\n  cofferdam incident show 3f2a9c\n  cofferdam incident show 3f2a9c --ledger /backup/ledger.db --json"
+    )]
     Show(OneArgs),
     /// Show what happened around an incident, in order
+    #[command(after_help = "Example:\n  cofferdam incident timeline 3f2a9c")]
     Timeline(OneArgs),
     Contain(ContainArgs),
     /// Let a workload go that was cut off
+    #[command(
+        after_help = "Examples:\n  cofferdam incident release ai/Job/train\n  cofferdam incident release ai/Job/train --api http://127.0.0.1:8080 --token token    at a collector"
+    )]
     Release(ReleaseArgs),
     /// Write something about an incident
+    #[command(after_help = "Example:\n  cofferdam incident note 3f2a9c 'the image was built on a laptop'")]
     Note(NoteArgs),
     /// Say that somebody looks after an incident
+    #[command(after_help = "Example:\n  cofferdam incident acknowledge 3f2a9c --text 'Ada looks'")]
     Acknowledge(MarkArgs),
     /// Say that an incident is over; what is found later opens it again
+    #[command(after_help = "Example:\n  cofferdam incident close 3f2a9c --text 'image replaced'")]
     Close(MarkArgs),
     /// Say that an incident is not over
+    #[command(after_help = "Example:\n  cofferdam incident reopen 3f2a9c")]
     Reopen(MarkArgs),
     Evidence(EvidenceArgs),
     Verify(VerifyArgs),

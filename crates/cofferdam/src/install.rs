@@ -25,6 +25,9 @@ const IMAGE: &str = concat!("\"cofferdam:", env!("CARGO_PKG_VERSION"), "\"");
   cofferdam install baseline --api-server 192.0.2.10/32 | kubectl apply -f -")]
 pub(crate) enum InstallCommand {
     /// Everything: namespace, definitions, rights, controller and agents
+    #[command(
+        after_help = "Examples:\n  cofferdam install manifests --image registry.example/cofferdam:0.1.0 | kubectl apply -f -\n  cofferdam install manifests --image registry.example/cofferdam:0.1.0 --guard veth > cofferdam.yaml"
+    )]
     Manifests {
         /// The image that you built from deploy/Dockerfile and pushed
         #[arg(long, value_name = "IMAGE")]
@@ -36,12 +39,16 @@ pub(crate) enum InstallCommand {
     /// Policies that close the ways around rules on names
     Baseline(BaselineArgs),
     /// The definitions of own kinds alone
+    #[command(
+        after_help = "Examples:\n  cofferdam install crds | kubectl apply -f -\n  cofferdam install crds --kind EgressPolicy"
+    )]
     Crds {
         /// Only that of this kind
         #[arg(long, value_name = "KIND")]
         kind: Option<String>,
     },
     /// The definitions of what stands at the hub of a fleet of clusters
+    #[command(after_help = "Example:\n  cofferdam install hub | kubectl --context hub apply -f -")]
     Hub,
 }
 
@@ -53,8 +60,17 @@ pub(crate) fn run(command: &InstallCommand, out: &mut impl Write) -> Result<()> 
                 None => definition::list(),
                 Some(kind) => {
                     let is_it = |it: &Value| it.pointer("/spec/names/kind").is_some_and(|it| it == kind);
-                    let found = definition::definitions().into_iter().find(is_it);
-                    found.with_context(|| format!("--kind {kind:?} is no kind of Cofferdam's own"))?
+                    let all = definition::definitions();
+                    let name = |it: &Value| {
+                        it.pointer("/spec/names/kind").map(|it| it.as_str().unwrap_or_default().to_owned())
+                    };
+                    let names: Vec<String> = all.iter().filter_map(name).collect();
+                    all.into_iter().find(is_it).with_context(|| {
+                        format!(
+                            "--kind {kind:?} is no kind of Cofferdam's own; there are {}",
+                            names.join(", ")
+                        )
+                    })?
                 }
             };
             writeln!(out, "{}", serde_json::to_string_pretty(&chosen)?)?;

@@ -8,6 +8,7 @@
 use crate::plain::printable;
 use crate::up::UpArgs;
 use crate::up::client::ask;
+use crate::up::hosted::unknown;
 use crate::up::protocol::{Answer, LabPlace, Request};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -206,7 +207,7 @@ fn row(place: &LabPlace) -> [String; 5] {
 fn exec(args: &ExecArgs) -> Result<bool> {
     let (pid, places) = places(args.socket.socket.as_deref())?;
     let named = places.iter().find(|place| place.name == args.place);
-    let place = named.with_context(|| format!("{}: no such pod or node in the lab", args.place))?;
+    let place = named.with_context(|| unknown(&args.place))?;
     let namespaces = format!("/proc/{pid}/task/{}/ns", place.thread);
     let mut command = Command::new("nsenter");
     if !lab::privilege::has_capabilities() {

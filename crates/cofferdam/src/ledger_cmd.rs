@@ -7,7 +7,7 @@ use crate::agent::credentials::Credentials;
 use crate::export_cmd::{DdlArgs, ExportArgs, OnceArgs};
 use crate::flows::{Table, bytes, moment};
 use crate::form::{Clock, FormArgs, Output, csv};
-use crate::plain::printable;
+use crate::plain::{counted, printable};
 use crate::sending::{Outlet, SendingArgs};
 use crate::store::StoreArgs;
 use crate::up::client::ask;
@@ -102,6 +102,9 @@ pub(crate) enum LedgerCommand {
     Verify(VerifyArgs),
     Export(OnceArgs),
     /// Print the statements that make the tables of ClickHouse that entries can be exported to
+    #[command(
+        after_help = "Example:\n  cofferdam ledger clickhouse-ddl --database security --days 90 | clickhouse-client --multiquery"
+    )]
     ClickhouseDdl(DdlArgs),
 }
 
@@ -204,9 +207,10 @@ impl Rows {
                     writeln!(out, "{}", row.map(|cell| csv(&cell)).join(","))?;
                 }
             }
+            Output::Table if found.is_empty() => writeln!(std::io::stderr(), "there are none that match")?,
             Output::Table => {
                 // The first time only widens the columns.
-                let mut table = Table::<COLUMNS>::new([0; COLUMNS]);
+                let mut table = Table::<COLUMNS>::new([0; COLUMNS]).shown();
                 let rows: Vec<_> = rows.inspect(|row| drop(table.row(row.clone()))).collect();
                 for row in rows {
                     write!(out, "{}", table.row(row))?;
@@ -539,8 +543,14 @@ fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
     }
     writeln!(
         out,
-        "{} blocks with {} entries hold, {} more were forgotten with their entries; {} entries are not sealed yet",
-        found.blocks, found.entries, found.pruned, found.unsealed
+        "{} with {} hold, {} more were forgotten with their entries; {} not sealed yet",
+        counted(found.blocks, "block"),
+        counted(found.entries, "entry"),
+        found.pruned,
+        match found.unsealed {
+            1 => "1 entry is".to_owned(),
+            more => format!("{more} entries are"),
+        }
     )?;
     if let Some(newest) = &found.newest {
         writeln!(out, "newest hash {newest}")?;

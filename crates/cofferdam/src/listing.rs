@@ -148,6 +148,7 @@ impl Listing {
             widths.insert(0, ID_WIDTH);
         }
         let is_json = self.json || form.line.is_some();
+        let mut shown = 0_u64;
         let mut sheet = Sheet::new(out, &self.form, (is_json, self.follow), heads, widths)?;
         for answer in answers {
             match answer? {
@@ -165,10 +166,16 @@ impl Listing {
                         None => Ok(serde_json::to_string(&*record)?),
                     };
                     sheet.row(is_denied, cells, json)?;
+                    shown += 1;
                 }
             }
         }
-        sheet.end()
+        sheet.end()?;
+        // Lines for people are no table, which says it by itself.
+        if shown == 0 && form.line.is_some() {
+            writeln!(std::io::stderr(), "there are none that match")?;
+        }
+        Ok(())
     }
 }
 

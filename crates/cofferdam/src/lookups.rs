@@ -125,6 +125,9 @@ fn answer(lookup: &Lookup) -> String {
     if query.explicit {
         text.push_str(", for the explicit proxy");
     }
-    let _ = write!(text, ", {:.1?}", Duration::from_micros(query.micros));
+    // What was known, or was refused, took no time.
+    if query.micros > 0 {
+        let _ = write!(text, ", {:.1?}", Duration::from_micros(query.micros));
+    }
     text
 }

@@ -47,6 +47,7 @@ mod release;
 mod remote;
 mod respond;
 mod rollout;
+mod room;
 mod sending;
 mod serving;
 mod shadow_cmd;

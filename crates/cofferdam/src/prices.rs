@@ -25,11 +25,15 @@ The form is told in examples/prices.yaml. No prices come with the program, for t
 named with --prices; the chart's value prices.list is one.")]
 pub(crate) enum PricesCommand {
     /// Read a file, and say what is wrong with it
+    #[command(after_help = "Example:\n  cofferdam prices check prices.yaml")]
     Check {
         /// The file
         file: PathBuf,
     },
     /// The prices in it, in the order in which they are looked up
+    #[command(
+        after_help = "Examples:\n  cofferdam prices show prices.yaml\n  cofferdam prices show prices.yaml --json"
+    )]
     Show {
         /// The file
         file: PathBuf,

@@ -53,8 +53,12 @@ A file of keys:
       ...
       -----END PUBLIC KEY-----")]
 pub(crate) enum ReleaseCommand {
+    #[command(
+        after_help = "Examples:\n  cofferdam release build -f policies/ --number 7 --previous none --sign release.key -o release-7.json\n  cofferdam release build -f policies/ --number 8 --previous release-7.json --sign release.key -o release-8.json"
+    )]
     Build(BuildArgs),
     /// What is in a release, whoever signed it
+    #[command(after_help = "Example:\n  cofferdam release show release-8.json")]
     Show {
         /// The release
         #[arg(value_name = "RELEASE")]
@@ -63,9 +67,18 @@ pub(crate) enum ReleaseCommand {
         #[arg(long)]
         json: bool,
     },
+    #[command(
+        after_help = "Examples:\n  cofferdam release diff release-7.json release-8.json --on cluster.yaml\n  cofferdam release diff release-7.json policies/ --json"
+    )]
     Diff(DiffArgs),
+    #[command(
+        after_help = "Examples:\n  cofferdam release verify release-8.json --keys keys.yaml --newest release-7.json\n  cofferdam release verify release-9.json --keys keys.yaml --fleet payments"
+    )]
     Verify(VerifyArgs),
     /// The object that a hub has of a release, to be applied there
+    #[command(
+        after_help = "Example:\n  cofferdam release object release-8.json | kubectl --context hub apply --server-side -f -"
+    )]
     Object {
         /// The release
         #[arg(value_name = "RELEASE")]
@@ -133,6 +146,9 @@ pub(crate) struct VerifyArgs {
     /// The cluster takes no release that names no fleet
     #[arg(long, requires = "fleet")]
     fleet_named: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs a verb. False: the answer is no.
@@ -355,10 +371,21 @@ fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
     match said {
         Ok(signed) => {
             let release = signed.release();
+            if args.json {
+                let (number, digest) = (release.header().number, release.digest().to_string());
+                let told =
+                    json!({ "holds": true, "number": number, "digest": digest, "signers": signed.signers() });
+                writeln!(out, "{told:#}")?;
+                return Ok(true);
+            }
             let signers = signed.signers().join(", ");
             writeln!(out, "release {} with digest {} holds", release.header().number, release.digest())?;
             writeln!(out, "signed by {}", printable(&signers))?;
             Ok(true)
+        }
+        Err(error) if args.json => {
+            writeln!(out, "{:#}", json!({ "holds": false, "problem": format!("{error:#}") }))?;
+            Ok(false)
         }
         Err(error) => {
             let file = printable(&args.file.display().to_string());

@@ -266,6 +266,11 @@ impl Responder {
                 warnings.push(
                     "there is no ledger, so nothing tells later who did this: start with --ledger".to_owned(),
                 );
+            } else if !self.journal.settle() {
+                warnings.push(
+                    "the ledger does not tell it yet: `cofferdam status` says what is wrong with it"
+                        .to_owned(),
+                );
             }
         }
         Ok(json!({
@@ -306,6 +311,7 @@ impl Responder {
             add(&mut detail, "incident", incident);
             add(&mut detail, "text", text);
             self.journal.audit(who, What::Released, &workload, &detail);
+            self.journal.settle();
         }
         Ok(json!({ "workload": workload, "released": released }))
     }
@@ -319,6 +325,11 @@ impl Responder {
         ensure!(
             self.journal.audit(who, What::from(annotation.what), &annotation.on, &detail),
             "there is no ledger to write it into: start with --ledger FILE"
+        );
+        // Who reads the ledger next finds it there.
+        ensure!(
+            self.journal.settle(),
+            "it is not in the ledger yet, and will be when that can be written: `cofferdam status` says what is wrong with it"
         );
         Ok(json!({}))
     }

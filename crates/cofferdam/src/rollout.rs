@@ -11,8 +11,8 @@ pub(crate) use run::{RolloutsArgs, described, run as run_all};
 pub(crate) use show::table;
 
 use crate::clusters::{Form, Side, print};
-use crate::control::client;
-use anyhow::{Context, Result, bail};
+use crate::control::client_and_place;
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use fleet::rollout::{Verb, Word};
 use kube::Client;
@@ -38,22 +38,44 @@ const PATIENCE: Duration = Duration::from_secs(15);
 docs/how-to/promote-policy-over-clusters.md")]
 pub(crate) enum RolloutCommand {
     /// Show stages, their numbers beside what their gates ask for, and what is missing. Exit code 1: it is held, or was taken back
+    #[command(
+        after_help = "Examples:\n  cofferdam rollout status release-8 --hub hub.kubeconfig\n  cofferdam rollout status release-8 --hub hub.kubeconfig --json"
+    )]
     Status(ShowArgs),
     /// Show what is different in the release from what it falls back to. Exit code 1: it differs
+    #[command(
+        after_help = "Example:\n  cofferdam rollout diff release-8 --hub hub.kubeconfig --on prod.yaml"
+    )]
     Diff(DiffArgs),
     /// Say that a stage may be enforced that asks for approval, once its gate holds
+    #[command(
+        after_help = "Example:\n  cofferdam rollout approve release-8 --hub hub.kubeconfig --stage prod --reason 'seen in staging for a week'"
+    )]
     Approve(AskArgs),
     /// Enforce a stage although its gate does not hold, or begin it without clusters that could not be taken back, or pass over one without
     /// any: what is missing is written down
+    #[command(
+        after_help = "Example:\n  cofferdam rollout promote release-8 --hub hub.kubeconfig --stage dev --reason 'only the old job is denied'"
+    )]
     Promote(AskArgs),
     /// Let no stage begin or be enforced; going back still happens by itself
+    #[command(
+        after_help = "Example:\n  cofferdam rollout pause release-8 --hub hub.kubeconfig --reason 'until Monday'"
+    )]
     Pause(AskArgs),
     /// Go on
+    #[command(after_help = "Example:\n  cofferdam rollout resume release-8 --hub hub.kubeconfig")]
     Resume(AskArgs),
     /// Take it back everywhere, before it is done or after
-    #[command(visible_alias = "rollback")]
+    #[command(
+        visible_alias = "rollback",
+        after_help = "Example:\n  cofferdam rollout rollback release-8 --hub hub.kubeconfig --reason 'checkout fails'"
+    )]
     Abort(AskArgs),
     /// Show every decision: when, what, who, why, and what was seen
+    #[command(
+        after_help = "Examples:\n  cofferdam rollout history release-8 --hub hub.kubeconfig\n  cofferdam rollout history release-8 --hub hub.kubeconfig --json"
+    )]
     History(ShowArgs),
 }
 
@@ -114,25 +136,40 @@ pub(crate) fn run(command: &RolloutCommand, out: &mut impl Write) -> Result<bool
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
-        match command {
-            RolloutCommand::Status(args) => status(args, out).await,
-            RolloutCommand::Diff(args) => diff(args, out).await,
-            RolloutCommand::Approve(args) => ask(args, Verb::Approve, out).await,
-            RolloutCommand::Promote(args) => ask(args, Verb::Promote, out).await,
-            RolloutCommand::Pause(args) => ask(args, Verb::Pause, out).await,
-            RolloutCommand::Resume(args) => ask(args, Verb::Resume, out).await,
-            RolloutCommand::Abort(args) => ask(args, Verb::Abort, out).await,
-            RolloutCommand::History(args) => history(args, out).await,
-        }
+        let which = match command {
+            RolloutCommand::Status(args) | RolloutCommand::History(args) => &args.which,
+            RolloutCommand::Diff(args) => &args.which,
+            RolloutCommand::Approve(args)
+            | RolloutCommand::Promote(args)
+            | RolloutCommand::Pause(args)
+            | RolloutCommand::Resume(args)
+            | RolloutCommand::Abort(args) => &args.which,
+        };
+        let (hub, place) = client_and_place(which.hub.as_deref()).await.context("--hub")?;
+        let done = match command {
+            RolloutCommand::Status(args) => status(&hub, args, out).await,
+            RolloutCommand::Diff(args) => diff(&hub, args, out).await,
+            RolloutCommand::Approve(args) => ask(&hub, args, Verb::Approve, out).await,
+            RolloutCommand::Promote(args) => ask(&hub, args, Verb::Promote, out).await,
+            RolloutCommand::Pause(args) => ask(&hub, args, Verb::Pause, out).await,
+            RolloutCommand::Resume(args) => ask(&hub, args, Verb::Resume, out).await,
+            RolloutCommand::Abort(args) => ask(&hub, args, Verb::Abort, out).await,
+            RolloutCommand::History(args) => history(&hub, args, out).await,
+        };
+        done.map_err(|error| placed(error, &place))
     })
 }
 
-async fn hub(which: &Which) -> Result<Client> {
-    client(which.hub.as_deref()).await.context("--hub")
+/// Says which API server it is that does not answer, or does not let it be done.
+pub(crate) fn placed(error: anyhow::Error, place: &str) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(rollouts::Error::Hub(..)) => error.context(format!("--hub: the API server at {place}")),
+        _ => error,
+    }
 }
 
-async fn status(args: &ShowArgs, out: &mut impl Write) -> Result<bool> {
-    let looked = rollouts::look(&hub(&args.which).await?, &args.which.name).await?;
+async fn status(hub: &Client, args: &ShowArgs, out: &mut impl Write) -> Result<bool> {
+    let looked = rollouts::look(hub, &args.which.name).await?;
     if args.json {
         show::json(&args.which.name, &looked, out)?;
     } else {
@@ -142,33 +179,41 @@ async fn status(args: &ShowArgs, out: &mut impl Write) -> Result<bool> {
     Ok(!is("Held") && !is("RolledBack"))
 }
 
-async fn history(args: &ShowArgs, out: &mut impl Write) -> Result<bool> {
-    let looked = rollouts::look(&hub(&args.which).await?, &args.which.name).await?;
+async fn history(hub: &Client, args: &ShowArgs, out: &mut impl Write) -> Result<bool> {
+    let looked = rollouts::look(hub, &args.which.name).await?;
     show::history(&looked.status.state, args.json, out)?;
     Ok(true)
 }
 
-async fn diff(args: &DiffArgs, out: &mut impl Write) -> Result<bool> {
-    let hub = hub(&args.which).await?;
-    let spec = rollouts::look(&hub, &args.which.name).await?.spec;
+async fn diff(hub: &Client, args: &DiffArgs, out: &mut impl Write) -> Result<bool> {
+    let spec = rollouts::look(hub, &args.which.name).await?.spec;
     let Some(fallback) = &spec.fallback else {
         bail!("the release falls back to nothing; compare files: `cofferdam release diff`");
     };
-    let after = rollouts::contents(&hub, &spec.release).await?;
+    let after = rollouts::contents(hub, &spec.release).await?;
     let after = Side::of_release(&fleet::hub::release_name(&spec.release), &after, &args.on)?;
     let before = match fallback.number {
         0 => Side::of_nothing("no policy of the fleet's", &args.on)?,
         _ => {
-            let before = rollouts::contents(&hub, fallback).await?;
+            let before = rollouts::contents(hub, fallback).await?;
             Side::of_release(&fleet::hub::release_name(fallback), &before, &args.on)?
         }
     };
     print(&before, &after, !args.on.is_empty(), if args.json { Form::Json } else { Form::Text }, out)
 }
 
-async fn ask(args: &AskArgs, verb: Verb, out: &mut impl Write) -> Result<bool> {
-    let (hub, name) = (hub(&args.which).await?, &args.which.name);
-    let by = rollouts::who(&hub).await?;
+async fn ask(hub: &Client, args: &AskArgs, verb: Verb, out: &mut impl Write) -> Result<bool> {
+    let name = &args.which.name;
+    if let Some(stage) = &args.stage {
+        let stages = rollouts::look(hub, name).await?.spec.stages;
+        let names: Vec<&str> = stages.iter().map(|it| it.name.as_str()).collect();
+        ensure!(
+            names.contains(&stage.as_str()),
+            "--stage {stage:?}: Rollout {name} has no such stage; it has {}",
+            names.join(", ")
+        );
+    }
+    let by = rollouts::who(hub).await?;
     let verb = match (verb, &args.cluster) {
         (verb, None) => verb,
         (Verb::Approve | Verb::ApproveCluster, Some(_)) => Verb::ApproveCluster,
@@ -180,12 +225,12 @@ async fn ask(args: &AskArgs, verb: Verb, out: &mut impl Write) -> Result<bool> {
     };
     let (stage, cluster) = (args.stage.clone(), args.cluster.clone());
     let asked = Asked { verb, stage, cluster, why: args.reason.clone() };
-    let ticket = rollouts::ask(&hub, name, &by, &asked).await?;
+    let ticket = rollouts::ask(hub, name, &by, &asked).await?;
     if args.no_wait {
         writeln!(out, "asked, as {by}; `cofferdam rollout history {name}` shows what comes of it")?;
         return Ok(true);
     }
-    let Some(decisions) = rollouts::answers(&hub, name, ticket, PATIENCE).await? else {
+    let Some(decisions) = rollouts::answers(hub, name, ticket, PATIENCE).await? else {
         writeln!(
             out,
             "asked, as {by}; nobody took it up within {PATIENCE:?}: does `cofferdam rollouts` run? It stays asked, and is done once one \

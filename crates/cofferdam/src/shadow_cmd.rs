@@ -84,10 +84,10 @@ fn elsewhere(remote: &Remote) -> Result<ShadowStatus> {
 fn print(shadow: &ShadowStatus, out: &mut impl Write) -> Result<()> {
     writeln!(out, "{}", printable(&summary(shadow)))?;
     if !shadow.differences.is_empty() {
-        let heads = ["WOULD", "COUNT", "FROM", "TO", "PORT", "BY", "FIRST", "LAST"].map(str::to_owned);
+        let heads = ["WOULD", "COUNT", "FROM", "TO", "PORT", "FIRST", "LAST", "BY"].map(str::to_owned);
         let rows: Vec<_> = std::iter::once(heads).chain(shadow.differences.iter().map(cells)).collect();
         // The first time only widens the columns.
-        let mut table = Table::<8>::new([0; 7]);
+        let mut table = Table::<8>::new([0; 7]).shown();
         for row in &rows {
             table.row(row.clone());
         }
@@ -134,9 +134,9 @@ fn cells(seen: &Seen) -> [String; 8] {
         difference.source.to_string(),
         difference.destination.to_string(),
         port,
-        difference.rule.to_string(),
         seen.first.clock(),
         seen.last.clock(),
+        difference.rule.to_string(),
     ]
     .map(|cell| printable(&cell))
 }

@@ -21,7 +21,7 @@ pub(crate) mod finding;
 mod gate;
 pub(crate) mod gateway_proxy;
 pub(crate) mod ground;
-mod hosted;
+pub(crate) mod hosted;
 pub(crate) mod inspection;
 pub(crate) mod journal;
 pub(crate) mod keeper;

@@ -73,7 +73,13 @@ impl Rules {
 
 /// Files of a Core Rule Set: of the folder, and of `rules` in it.
 pub(crate) fn read_rules(rules: &Path) -> Result<Vec<(String, Vec<u8>)>> {
-    fs::metadata(rules).with_context(|| format!("reading rules of {}", rules.display()))?;
+    fs::metadata(rules).with_context(|| {
+        format!(
+            "reading rules of {}, which is to be the folder of a release of the OWASP Core Rule Set, or that of Debian's package \
+             modsecurity-crs",
+            rules.display()
+        )
+    })?;
     let mut found = Vec::new();
     for folder in [rules.to_path_buf(), rules.join("rules")] {
         if folder.is_dir() {

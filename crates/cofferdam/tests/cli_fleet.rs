@@ -92,6 +92,8 @@ fn a_release_is_built_signed_verified_and_never_goes_backwards() {
         ("release verify 2.json --keys keys.yaml --newest 1.json", 0, "release 2 with digest sha256:"),
         ("release verify 1.json --keys keys.yaml --newest 2.json", 1, "is older than 2"),
         ("release verify unsigned.json --keys keys.yaml", 1, "nobody signed it"),
+        ("release verify 1.json --keys keys.yaml --json", 0, "\"holds\": true"),
+        ("release verify unsigned.json --keys keys.yaml --json", 1, "\"problem\": \"nobody signed it"),
         ("release verify key.pem --keys keys.yaml", 1, "it is no signed release"),
         ("release show unsigned.json", 0, "NetworkPolicy shop/db"),
         ("release diff 1.json 1.json", 0, "0 objects differ"),

@@ -62,6 +62,13 @@ fn one_request_is_judged_and_explained() {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_eq!(waf(folder.path(), &["test", "--rules", ".", "--url", "/?q=roses"]).0, Some(0));
+    let (code, text) = waf(folder.path(), &["test", "--rules", ".", "--url", "/?q=UNION%20SELECT", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&text).expect("one object");
+    assert_eq!(
+        (code, &told["passes"], &told["blocked"]["by"], &told["score"]["request"], &told["rules"][0]["id"]),
+        (Some(1), &false.into(), &"rule 949110".into(), &5.into(), &942_100.into()),
+        "{text}"
+    );
 }
 
 #[test]

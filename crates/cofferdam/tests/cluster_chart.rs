@@ -12,7 +12,7 @@ use apiserver::Cluster;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// What differs from the defaults in everything that can.
 const EVERYTHING: &str = "
 image: {repository: registry.example/cofferdam, tag: v1, pullPolicy: Always, pullSecrets: [{name: key}]}
@@ -218,7 +218,7 @@ spec:
     )
 }
 
-fn helm() -> Option<PathBuf> {
+pub(crate) fn helm() -> Option<PathBuf> {
     let output = Command::new(Path::new(ROOT).join("tests/helm/build")).arg("--path").output().unwrap();
     let path = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
     if path.is_file() {
@@ -228,11 +228,11 @@ fn helm() -> Option<PathBuf> {
     None
 }
 
-fn run(program: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn run(program: &Path, arguments: &[&str]) -> Output {
     Command::new(program).args(arguments).current_dir(Path::new(ROOT).join("deploy")).output().unwrap()
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 

@@ -259,6 +259,8 @@ fn cluster_the_example_is_held_forced_and_back_whoever_decides() {
     );
 
     // What comes too late, and what is not there.
+    let (code, _, err) = world.run(&format!("rollout approve release-8 {hub} --stage prdo"));
+    assert!(code == Some(2) && err.contains("has no such stage; it has dev, prod"), "{err}");
     let (code, out, _) = world.run(&format!("rollout approve release-8 {hub}"));
     assert!(code == Some(1) && out.contains("NotDone") && out.contains("the rollout is over"), "{out}");
     let (code, _, err) = world.run(&format!("rollout status no-such {hub}"));

@@ -4,6 +4,8 @@
 use crate::program::{self, Folder};
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 #[test]
@@ -171,4 +173,80 @@ fn a_folder_without_manifests_is_told_to_whoever_enforces_it() {
     let said = program::run(["up", "--judge-only", "--once", "-f", folder, "--socket", socket]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.out.contains("no object was found, so nothing is denied"), "{}", said.out);
+}
+
+#[test]
+fn who_may_not_ask_is_told_so_and_not_that_nobody_answers() {
+    // The folder is its user's alone.
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("up.sock");
+    let _listens = UnixListener::bind(&socket).unwrap();
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("SKIPPED: only root can ask as somebody else");
+    }
+    let asked = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+        .args(["flows", "--socket", socket.to_str().unwrap()])
+        .uid(65534)
+        .current_dir("/")
+        .output();
+    let Ok(said) = asked else { return eprintln!("SKIPPED: nobody else can run the program where it is") };
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("up.sock: permission denied") && said.contains("sudo"), "{said}");
+}
+
+#[test]
+fn what_is_empty_is_not_taken_for_what_is_well() {
+    let folder = Folder::with("empty.yaml", "\n");
+    let said = folder.policy("check", "");
+    assert_eq!(said.code, Some(0), "{}", said.out);
+    assert!(said.out.contains("empty.yaml:1:1: the file is empty"), "{}", said.out);
+    let empty = folder.path("empty.yaml");
+    let empty = empty.to_str().unwrap();
+    for asked in [
+        &["policy", "check", "-f", empty][..],
+        &["policy", "verify", empty],
+        &["clusters", "diff", empty, empty],
+        &["release", "diff", empty, empty],
+    ] {
+        let said = program::run(asked.iter().copied());
+        assert_eq!(said.code, Some(2), "{asked:?}: {}{}", said.out, said.err);
+        assert!(said.err.contains("empty.yaml"), "{asked:?}: {}", said.err);
+    }
+    let said = program::run(["classify", empty]);
+    assert!(said.code == Some(0) && said.err.contains("there is no request in it"), "{}", said.err);
+}
+
+#[test]
+fn a_file_that_is_no_ledger_is_told_from_one_that_cannot_be_read() {
+    let folder = Folder::new();
+    let world = folder.path("world.yaml");
+    for command in [&["ledger", "verify"][..], &["edges"], &["incident", "list"]] {
+        let said = program::run(command.iter().copied().chain(["--ledger", world.to_str().unwrap()]));
+        assert_eq!(said.code, Some(2), "{}", said.err);
+        assert!(said.err.contains("world.yaml: this is no ledger"), "{}", said.err);
+    }
+}
+
+#[test]
+fn a_hub_that_does_not_answer_is_named_by_its_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("hub.kubeconfig");
+    let text = "{apiVersion: v1, kind: Config, current-context: c, clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}], \
+                contexts: [{name: c, context: {cluster: c, user: u}}], users: [{name: u, user: {}}]}";
+    fs::write(&config, text).unwrap();
+    for command in [&["clusters", "list"][..], &["rollout", "status", "r"], &["rollout", "pause", "r"]] {
+        let said = program::run(command.iter().copied().chain(["--hub", config.to_str().unwrap()]));
+        assert_eq!(said.code, Some(2), "{}", said.err);
+        assert!(said.err.contains("--hub: the API server at http://127.0.0.1:1/"), "{}", said.err);
+    }
+}
+
+#[test]
+fn a_kind_that_is_none_leads_to_those_there_are() {
+    let said = program::run(["install", "crds", "--kind", "egresspolicy"]);
+    assert!(
+        said.code == Some(2) && said.err.contains("there are ") && said.err.contains("EgressPolicy"),
+        "{}",
+        said.err
+    );
 }

@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_input;
 mod baseline;
+mod chart_pages;
 mod cli_classify;
 mod cli_completion;
 mod cli_fleet;

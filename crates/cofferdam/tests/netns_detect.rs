@@ -6,6 +6,7 @@
 use crate::machine::resolver::{Resolver, ask};
 use crate::machine::{Machine, Up, eventually};
 use serde_json::Value;
+use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -78,6 +79,16 @@ fn netns_who_scans_and_hides_data_in_names_is_told_of_and_the_ledger_knows_it() 
     assert_eq!((&tunnel["subject"], &tunnel["workload"]), (&"example.com".into(), &"prod/web".into()));
     let high = json(&up.text(&["findings", "--json", "--severity", "high", "--from", "prod/*"]));
     assert_eq!(high.len(), 2, "{high:?}");
+    // What is listed is what can be searched again.
+    let recording = tempfile::NamedTempFile::new().unwrap();
+    fs::write(recording.path(), up.text(&["dns", "--json"])).unwrap();
+    let again = machine.program(&["detect", "--json", "--replay"]).arg(recording.path()).output().unwrap();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    let again = json(&String::from_utf8(again.stdout).unwrap());
+    assert!(
+        again.iter().any(|it| it["detector"] == "dns-tunnel" && it["workload"] == "prod/web"),
+        "{again:?}"
+    );
     let table = up.text(&["findings"]);
     assert!(table.contains("dns-tunnel") && table.contains("LAST SEEN"), "{table}");
 

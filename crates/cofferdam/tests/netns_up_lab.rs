@@ -153,6 +153,11 @@ fn netns_a_lab_enforces_records_once_across_nodes_follows_edits_and_is_removed()
         assert!(!running.probe(web, "prod/db", "22"));
     }
     assert!(!running.probe("prod/says", "prod/db", "5432"));
+    let mut mistyped = Command::new(BINARY);
+    mistyped.args(["lab", "probe", "--from", "prod/wbe-0", "--to", "prod/db", "--port", "22", "--socket"]);
+    let said = mistyped.arg(running.folder.path().join("socket")).output().unwrap();
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains("prod/wbe-0: no such pod") && said.contains("`cofferdam lab list`"), "{said}");
     eventually("three denials", || (running.flows(&["--verdict", "deny"]).len() >= 3).then_some(()));
     let opened = running.flows(&["--kind", "open", "--to", "prod/db"]);
     assert_eq!(opened.len(), 2, "{opened:#?}");

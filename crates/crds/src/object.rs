@@ -3,7 +3,7 @@
 use crate::admin_network_policy;
 use crate::cluster_network_policy::{ClusterPolicy, ClusterPolicyKind, V1ALPHA2};
 use crate::containment::Containment;
-use crate::decode::{Decoder, Kept, Map, is_null, json, nearest};
+use crate::decode::{Decoder, Kept, Map, edits, is_null, json, nearest};
 use crate::detection_policy::DetectionPolicy;
 use crate::diagnostic::{Code, Diagnostic, ObjectName, Position};
 use crate::document::{self, Document, Node as YamlNode, Place, Value};
@@ -448,18 +448,29 @@ impl PolicyKind {
     }
 }
 
-/// A policy in a group that Cofferdam answers for is an error, another product's policy a warning, the rest a note.
+/// Groups of policies.
+const POLICY_GROUPS: [&str; 3] = ["networking.k8s.io", "policy.networking.k8s.io", OWN_GROUP];
+/// Most letters in which a group is one of these that was mistyped, and not another product's.
+const MISTYPED: usize = 2;
+
+/// A policy in a group that Cofferdam answers for, or in one that is nearly such a group, is an error, another product's policy a warning, the rest a note.
 fn unknown_kind<'n>(d: &mut Decoder<'n>, item: &Item<'n>, group: &str, version: &str, kind: &str) {
     let place = item.node.place;
     let close = nearest(kind, POLICY_KINDS.iter().map(|(_, name, _)| *name));
     let policy_like = close.is_some() || kind.to_ascii_lowercase().contains("policy");
+    let mistyped = close.is_some() && POLICY_GROUPS.iter().any(|known| edits(group, known) <= MISTYPED);
     let ours = matches!(group, "policy.networking.k8s.io" | OWN_GROUP)
+        || mistyped
         || policy_like && matches!(group, "" | "extensions" | "networking.k8s.io");
     let written = short(&if group.is_empty() {
         format!("{kind} {version}")
     } else {
         format!("{kind} {group}/{version}")
     });
+    // What `cofferdam policy verify` reads may lie among manifests.
+    if (kind, group, version) == ("Case", "conformance", "v1") {
+        return;
+    }
     let elsewhere = ReadElsewhere::named(kind).filter(|_| group == OWN_GROUP && version == "v1alpha1");
     if let Some(elsewhere) = elsewhere {
         let message = format!("{}; it is no policy, and among manifests it is not read", elsewhere.what);

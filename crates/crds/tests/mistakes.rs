@@ -379,5 +379,28 @@ fn a_case_without_a_kind_is_told_how_it_may_lie_among_manifests() {
     let (is_error, help) = told(r#"{"id": "a", "expect": []}"#);
     assert!(is_error && help.contains("kind: Case"), "{help}");
     assert_eq!(told(r#"{"id": "a"}"#), (true, String::new()));
-    assert!(!told(r#"{"apiVersion": "conformance/v1", "kind": "Case", "expect": []}"#).0);
+    let case =
+        read_objects("expected.json", br#"{"apiVersion": "conformance/v1", "kind": "Case", "expect": []}"#);
+    assert!(case.objects.is_empty() && case.diagnostics.is_empty(), "{:#?}", case.diagnostics);
+}
+
+#[test]
+fn a_policy_in_a_mistyped_group_is_an_error_and_one_of_another_product_is_not() {
+    let told = |api_version: &str, kind: &str| {
+        let text = format!(
+            "{{apiVersion: {api_version}, kind: {kind}, metadata: {{name: a, namespace: b}}, spec: {{}}}}"
+        );
+        let read = read_objects("a.yaml", text.as_bytes());
+        let [told] = read.diagnostics.as_slice() else { panic!("{:#?}", read.diagnostics) };
+        (told.is_error(), told.suggestion.clone().unwrap_or_default())
+    };
+    for (api_version, kind, meant) in [
+        ("coferdam.dev/v1alpha1", "EgressPolicy", "EgressPolicy of cofferdam.dev/v1alpha1"),
+        ("networking.k8s.oi/v1", "NetworkPolicy", "NetworkPolicy of networking.k8s.io/v1"),
+        ("policy.network.k8s.io/v1alpha2", "Unknown", ""),
+    ] {
+        let (is_error, help) = told(api_version, kind);
+        assert_eq!((is_error, help.contains(meant)), (!meant.is_empty(), true), "{api_version}: {help}");
+    }
+    assert!(!told("crd.projectcalico.org/v1", "NetworkPolicy").0);
 }

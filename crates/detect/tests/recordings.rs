@@ -74,7 +74,7 @@ const LINES: &str = concat!(
     r#""from":{"kind":"pod","namespace":"app","name":"web-7d9-x","address":"10.0.0.1","port":4000,"workload":{"kind":"Deployment","name":"web"}},"#,
     r#""to":{"kind":"outside","address":"169.254.169.254","port":80},"protocol":"TCP","port":80,"reason":"no-policy","deciding":"egress","about":"metadata-service"}"#,
     "\n",
-    r#"{"sequence":1,"node":"n","time":"2026-11-23T21:06:27Z","pod":"10.0.0.1","resolver":"10.0.0.2","transport":"udp","name":"X.Example.com","type":"TXT","verdict":"allow","reason":"answered","rcode":"NXDOMAIN","micros":3,"learned":false}"#,
+    r#"{"sequence":1,"node":"n","time":"2026-11-23T21:06:27Z","pod":"10.0.0.1","resolver":"10.0.0.2","transport":"udp","name":"X.Example.com","type":"TXT","verdict":"allow","reason":"answered","rcode":3,"micros":3,"learned":false}"#,
     "\n",
     r#"{"request":{"time":"2026-11-23T21:06:28Z","client":"10.0.0.9:5000","consumer":"key:team-a","host":"llm.example","operation":{"provider":null,"api":"chat","verb":"call","resource":null,"model":"m","stream":false,"reason":"r"},"reason":"allowed","guard":{"score":0.9,"band":"block"},"status":200,"usage":{"input":5,"output":6},"leaks":["github-token"],"bytes_up":1,"bytes_down":2}}"#,
     "\n{\"note\":\"it began\"}\n{\"missed\":3}\n",

@@ -54,6 +54,12 @@ pub enum LedgerError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is no database, or not any more.
+    #[error("ledger {path}: this is no ledger, or its beginning is damaged: name another file")]
+    NoDatabase {
+        /// The file.
+        path: PathBuf,
+    },
     /// A damaged file could not be put aside.
     #[error("ledger {path}: it is damaged, and cannot be put aside: {source}")]
     Aside {
@@ -94,8 +100,16 @@ impl LedgerError {
     /// Whether the file itself is damaged, so that trying again cannot help.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        let Self::Sqlite { source, .. } = self else { return false };
-        matches!(source.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        match self {
+            Self::NoDatabase { .. } => true,
+            Self::Sqlite { source, .. } => {
+                matches!(
+                    source.sqlite_error_code(),
+                    Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+                )
+            }
+            _ => false,
+        }
     }
 
     /// Whether nothing can be written where the file is.

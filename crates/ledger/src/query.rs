@@ -7,7 +7,7 @@ use crate::error::LedgerError;
 use crate::schema::{self, PATIENCE, beside};
 use crate::words::Texts;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params_from_iter};
 use std::cell::{RefCell, RefMut};
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -50,7 +50,10 @@ impl Reader {
     }
 
     fn connect(name: &OsStr, path: &Path, more: OpenFlags) -> Result<Connection, LedgerError> {
-        let failed = |source| LedgerError::Sqlite { path: path.to_owned(), doing: "opening it", source };
+        let failed = |source: rusqlite::Error| match source.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => LedgerError::NoDatabase { path: path.to_owned() },
+            _ => LedgerError::Sqlite { path: path.to_owned(), doing: "opening it", source },
+        };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
         let connection = Connection::open_with_flags(name, flags).map_err(failed)?;
         connection.busy_timeout(PATIENCE).map_err(failed)?;

@@ -29,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Whom to ask, and what.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam clusters ask --at west=https://west.example:8443 --token west=west.token -- edges --new --since 24h
+  cofferdam clusters ask -o jsonl --at west=https://west.example:8443 --token west=west.token -- findings --severity high")]
 pub(crate) struct AskArgs {
     /// A cluster, and where its HTTP API is: that of its collector; once for each
     #[arg(long = "at", value_name = "CLUSTER=URL", value_parser = pair, required = true)]
@@ -199,6 +202,7 @@ fn write(said: &[(&str, Said)], output: Output, out: &mut impl Write) -> Result<
             for (cluster, said) in said {
                 writeln!(out, "== {}", printable(cluster))?;
                 match said {
+                    Ok(table) if table.is_empty() => writeln!(out, "there are none that match")?,
                     Ok(table) => write!(out, "{table}")?,
                     Err(why) => writeln!(out, "NOT ANSWERED: {}", printable(why))?,
                 }
@@ -288,6 +292,9 @@ mod tests {
         let (table, is_whole) = written(Output::Table);
         assert_eq!(table, "== west\nA  B\n1  2\n== east\\u{1b}\nNOT ANSWERED: gone\n== n\nA  B\n1  2\n");
         assert!(!is_whole);
+        let mut none = Vec::new();
+        assert!(write(&[("e", Ok(String::new()))], Output::Table, &mut none).unwrap());
+        assert_eq!(String::from_utf8(none).unwrap(), "== e\nthere are none that match\n");
         assert_eq!(written(Output::Csv).0, "cluster,a,b\nwest,1,2\nn,1,2\n");
         let (lines, _) = written(Output::Jsonl);
         let objects: Vec<serde_json::Value> =

@@ -3,8 +3,8 @@
 //! Enters: a hub's kubeconfig. Leaves: a table, or JSON. Guarantees: times are by the hub's clock; what a cluster says cannot steer a
 //! terminal. Does not: ask a cluster; what it says is what it said last.
 
-use crate::control::client;
-use crate::rollout::table;
+use crate::control::client_and_place;
+use crate::rollout::{placed, table};
 use anyhow::{Context, Result};
 use clap::Args;
 use fleet::Ref;
@@ -29,8 +29,8 @@ pub(super) fn run(args: &ListArgs, out: &mut impl Write) -> Result<bool> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     let Survey { clusters, .. } = runtime.block_on(async {
-        let hub = client(args.hub.as_deref()).await.context("--hub")?;
-        anyhow::Ok(rollouts::survey(&hub).await?)
+        let (hub, place) = client_and_place(args.hub.as_deref()).await.context("--hub")?;
+        rollouts::survey(&hub).await.map_err(|error| placed(error.into(), &place))
     })?;
     if args.json {
         let clusters: Vec<Value> = clusters.iter().map(as_json).collect();

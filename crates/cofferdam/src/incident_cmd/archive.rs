@@ -39,6 +39,9 @@ pub(crate) struct EvidenceArgs {
 ///
 /// Exits with 1 where something does not hold.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam incident verify incident.tar
+  cofferdam incident verify incident.tar --ledger /var/lib/cofferdam/ledger.db")]
 pub(crate) struct VerifyArgs {
     /// The archive
     file: PathBuf,

@@ -4,7 +4,7 @@ use super::Sources;
 use crate::plain::counted;
 use anyhow::{Result, bail};
 use clap::Args;
-use crds::Severity;
+use crds::{Code, Diagnostic, Severity};
 use serde_json::json;
 use std::io::Write;
 
@@ -33,7 +33,8 @@ pub(crate) struct CheckArgs {
 pub(super) fn run(args: &CheckArgs, out: &mut impl Write) -> Result<bool> {
     let loaded = args.sources.load()?;
     // Whoever pipes manifests in here would take the silence of a program that failed for a policy without faults.
-    if loaded.objects == 0 && loaded.diagnostics.is_empty() {
+    let is_of_emptiness = |it: &Diagnostic| it.code == Code::NotAnObject && !it.is_error();
+    if loaded.objects == 0 && loaded.diagnostics.iter().all(is_of_emptiness) {
         bail!("{} holds no object that is read here: is what writes it empty?", args.sources.names());
     }
     let count =

@@ -1,7 +1,7 @@
 //! How a process elsewhere stands, as its API tells it: less than its own socket does, and of a collector what is sent to it.
 
 use crate::flows::Table;
-use crate::plain::printable;
+use crate::plain::{counted, printable};
 use crate::remote::Remote;
 use anyhow::Result;
 use api::shape::live::{Sensor, Status};
@@ -55,8 +55,9 @@ fn print(status: &Status, out: &mut impl Write) -> Result<()> {
     writeln!(out, "records   {}, {} of them denied connections", counts.records, counts.denied)?;
     writeln!(
         out,
-        "to do     {} incidents that nobody closed, {} findings that nobody acknowledged",
-        counts.incidents_open, counts.findings
+        "to do     {} that nobody closed, {} that nobody acknowledged",
+        counted(counts.incidents_open, "incident"),
+        counted(counts.findings, "finding")
     )?;
     sensors(&status.sensors, out)
 }
@@ -71,7 +72,7 @@ fn sensors(all: &[Sensor], out: &mut impl Write) -> Result<()> {
     };
     let rows: Vec<_> = std::iter::once(heads).chain(all.iter().map(cells)).collect();
     // The first time only widens the columns.
-    let mut table = Table::<5>::new([0; 4]);
+    let mut table = Table::<5>::new([0; 4]).shown();
     for row in &rows {
         table.row(row.clone());
     }

@@ -6,7 +6,7 @@
 use super::protocol::{Answer, Request};
 use super::socket::candidates;
 use anyhow::{Context, Result, bail};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -33,10 +33,20 @@ pub(crate) fn ask(
 
 fn connect(socket: Option<&Path>) -> Result<UnixStream> {
     let places = socket.map_or_else(candidates, |path| vec![path.to_path_buf()]);
+    let mut barred = None;
     for place in &places {
-        if let Ok(stream) = UnixStream::connect(place) {
-            return Ok(stream);
+        match UnixStream::connect(place) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => barred = barred.or(Some(place)),
+            Err(_) => {}
         }
+    }
+    if let Some(place) = barred {
+        bail!(
+            "{}: permission denied: only the user who runs `up` or the agent there is answered: ask as that user (sudo, for root), start \
+             one of your own with `cofferdam up -f DIR`, or, where the command has --api, ask with --api URL --token FILE",
+            place.display()
+        );
     }
     let places: Vec<_> = places.iter().map(|place: &PathBuf| place.display().to_string()).collect();
     bail!(

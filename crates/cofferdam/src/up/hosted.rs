@@ -207,9 +207,8 @@ impl Hosted {
     /// Opens a connection with real packets.
     pub(crate) fn probe(&self, from: &str, to: &str, protocol: Protocol, port: u16) -> Result<ProbeResult> {
         self.with(|lab| {
-            let start =
-                place(lab, from).with_context(|| format!("{from}: no such pod or node in the lab"))?;
-            let target = address(lab, to).with_context(|| format!("{to}: no such pod, node or address"))?;
+            let start = place(lab, from).with_context(|| unknown(from))?;
+            let target = address(lab, to).with_context(|| unknown(to))?;
             let probe = Probe { from: start, source: None, to: target, protocol, port };
             let evidence: lab::probe::Evidence = Arc::new(|_| false);
             let outcomes = probe_all(lab, &[probe], PATIENCE, &evidence)?;
@@ -228,6 +227,11 @@ impl Drop for SharedFolder {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+/// What to say of a place that the lab does not have.
+pub(crate) fn unknown(place: &str) -> String {
+    format!("{place}: no such pod or node in the lab: `cofferdam lab list` has their names")
 }
 
 /// `namespace/name` of a pod, `node/NAME`, or `outside`.

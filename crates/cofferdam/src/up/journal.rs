@@ -130,6 +130,11 @@ impl Journal {
         true
     }
 
+    /// Waits for a while until what was kept is on disk. False: it is not there yet.
+    pub(crate) fn settle(&self) -> bool {
+        self.pen.as_ref().is_none_or(|pen| pen.settle())
+    }
+
     /// Has what is kept on disk sealed, as far as it can be.
     pub(crate) fn seal(&self) {
         if let Some(pen) = &self.pen {

@@ -71,13 +71,15 @@ pub(crate) struct Pen {
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
+    /// Records that were handed to the thread.
+    kept: AtomicU64,
     written: AtomicU64,
     lost: AtomicU64,
     /// The process ends: what cannot be written is given up.
     ends: AtomicBool,
     state: Mutex<State>,
-    /// Something was sealed because somebody asked.
-    sealed: Condvar,
+    /// Something was written, or sealed because somebody asked.
+    done: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -113,11 +115,12 @@ impl Pen {
         let problem = Ledger::can_be_at(path).err().map(|error| error.to_string());
         let shared = Arc::new(Shared {
             path: path.to_owned(),
+            kept: AtomicU64::new(0),
             written: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             ends: AtomicBool::new(false),
             state: Mutex::new(State { problem, ..State::default() }),
-            sealed: Condvar::new(),
+            done: Condvar::new(),
         });
         let hand =
             Hand { shared: Arc::clone(&shared), retention, ledger: None, damage: None, told: 0, sealed: 0 };
@@ -159,9 +162,17 @@ impl Pen {
 
     /// Keeps one record.
     pub(crate) fn write(&self, entry: Entry) {
-        if self.entries.as_ref().is_none_or(|entries| entries.try_send(entry).is_err()) {
-            self.shared.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        let is_kept = self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_ok());
+        let counter = if is_kept { &self.shared.kept } else { &self.shared.lost };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits for a while until all that was kept until now is in the file. False: it is not there yet.
+    pub(crate) fn settle(&self) -> bool {
+        let kept = self.shared.kept.load(Ordering::Relaxed);
+        let is_missing = |_: &mut State| self.shared.written.load(Ordering::Relaxed) < kept;
+        let waited = self.shared.done.wait_timeout_while(self.shared.state(), PATIENCE, is_missing);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Has all that was kept until now written and sealed, as far as it can be, and waits for that for a while.
@@ -170,7 +181,7 @@ impl Pen {
         state.wanted += 1;
         let wanted = state.wanted;
         // Who waits in vain has what is sealed by then; what is not shows in what is made of it.
-        let _ = self.shared.sealed.wait_timeout_while(state, PATIENCE, |state| state.sealed < wanted);
+        let _ = self.shared.done.wait_timeout_while(state, PATIENCE, |state| state.sealed < wanted);
     }
 
     /// Counts in the file what others lost.
@@ -215,7 +226,9 @@ impl Hand {
             if paused.is_none_or(|until| Instant::now() >= until || ends) {
                 paused = match self.write(&waiting) {
                     Ok(()) => {
-                        self.shared.written.fetch_add(waiting.len() as u64, Ordering::Relaxed);
+                        let count = waiting.len() as u64;
+                        self.shared.change(|_| _ = self.shared.written.fetch_add(count, Ordering::Relaxed));
+                        self.shared.done.notify_all();
                         waiting.clear();
                         None
                     }
@@ -277,7 +290,7 @@ impl Hand {
         if is_wanted && tended.is_ok() {
             self.sealed = wanted;
             self.shared.change(|state| state.sealed = wanted);
-            self.shared.sealed.notify_all();
+            self.shared.done.notify_all();
         }
         self.shared.change(|state| state.problem = tended.err().map(|error| error.to_string()));
         Ok(())
@@ -444,6 +457,29 @@ impl Recorded for Finding {
             reason: (*told.detector).into(),
             detail: detail(self),
             ..Entry::new(Kind::Finding, Verdict::None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::ledger::{EntryFilter, Reader};
+
+    #[test]
+    fn what_is_settled_is_there_for_whoever_reads_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let pen = Pen::new(&path, Retention::default());
+        pen.begin().unwrap();
+        assert!(pen.settle(), "nothing was kept, so nothing is missing");
+        for count in 1..4 {
+            // What is too old is forgotten at once, and what is alike is summed up.
+            let entry = Entry::new(Kind::Audit, Verdict::None);
+            pen.write(Entry { time: now(), destination: count.to_string().into(), ..entry });
+            assert!(pen.settle());
+            let entries = Reader::open(&path).unwrap().entries(&EntryFilter::default()).unwrap();
+            assert_eq!(entries.len() as u64, count);
         }
     }
 }

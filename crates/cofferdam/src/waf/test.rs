@@ -3,11 +3,12 @@
 use super::Rules;
 use anyhow::{Context, Result};
 use clap::Args;
+use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use waf::cases::{self, Case};
-use waf::{Action, Cause, Match};
+use waf::{Action, Cause, Interruption, Match, Outcome};
 
 /// Ask a rule set what it says to one request, and why
 #[derive(Args, Debug)]
@@ -39,12 +40,19 @@ pub(crate) struct TestArgs {
     /// File with the body
     #[arg(long, value_name = "PATH")]
     body_file: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(args: &TestArgs, out: &mut impl Write) -> Result<bool> {
     let bench = args.rules.load()?;
     let case = args.case()?;
     let (outcome, interruption) = cases::judge(bench.blocking(), &case, args.rules.profile.into());
+    if args.json {
+        writeln!(out, "{:#}", as_json(&outcome, interruption.as_ref()))?;
+        return Ok(interruption.is_none());
+    }
     for found in outcome.matched.iter().filter(|found| found.log) {
         print(found, out)?;
     }
@@ -60,17 +68,52 @@ pub(super) fn run(args: &TestArgs, out: &mut impl Write) -> Result<bool> {
         writeln!(out, "verdict: passes")?;
         return Ok(true);
     };
+    let (cause, action) = said(&interruption);
+    writeln!(out, "verdict: blocked by {cause} in phase {}: {action}", interruption.phase.number())?;
+    Ok(false)
+}
+
+/// What blocks a request, and how.
+fn said(interruption: &Interruption) -> (String, String) {
     let cause = match interruption.cause {
         Cause::Rule(id) => format!("rule {id}"),
         Cause::Limit(limit) => format!("the limit {}", limit.name()),
     };
-    let action = match interruption.action {
+    let action = match &interruption.action {
         Action::Deny => format!("denied with status {}", interruption.status),
         Action::Drop => "the connection is closed".to_owned(),
         Action::Redirect(url) => format!("redirected to {}", url.escape_ascii()),
     };
-    writeln!(out, "verdict: blocked by {cause} in phase {}: {action}", interruption.phase.number())?;
-    Ok(false)
+    (cause, action)
+}
+
+fn as_json(outcome: &Outcome, interruption: Option<&Interruption>) -> Value {
+    let rules = outcome.matched.iter().filter(|found| found.log).map(|found| {
+        let rule = &found.rule;
+        let values = found.values.iter().map(|(name, value)| {
+            json!({ "name": name.escape_ascii().to_string(), "value": value.escape_ascii().to_string() })
+        });
+        json!({
+            "id": rule.id,
+            "severity": rule.severity.map(waf::Severity::name),
+            "message": found.message.escape_ascii().to_string(),
+            "file": rule.file.to_string(),
+            "line": rule.line,
+            "data": found.data.escape_ascii().to_string(),
+            "values": values.collect::<Vec<_>>(),
+        })
+    });
+    let blocked = interruption.map(|it| {
+        let (by, action) = said(it);
+        json!({ "by": by, "phase": it.phase.number(), "action": action })
+    });
+    json!({
+        "passes": interruption.is_none(),
+        "blocked": blocked,
+        "score": { "request": outcome.scores.inbound, "answer": outcome.scores.outbound },
+        "limits": outcome.limits.iter().map(|limit| limit.name()).collect::<Vec<_>>(),
+        "rules": rules.collect::<Vec<_>>(),
+    })
 }
 
 fn print(found: &Match, out: &mut impl Write) -> Result<()> {

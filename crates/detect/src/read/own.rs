@@ -41,7 +41,7 @@ struct Row<'a> {
     #[serde(default, borrow)]
     reason: Cow<'a, str>,
     #[serde(default, borrow)]
-    rcode: Option<Cow<'a, str>>,
+    rcode: Option<Code<'a>>,
     #[serde(default)]
     addresses: Vec<IpAddr>,
     #[serde(default, borrow)]
@@ -225,6 +225,15 @@ struct Cost {
     nanos: u64,
 }
 
+/// What DNS answered: as records have it, or by its name.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Code<'a> {
+    Number(u16),
+    #[serde(borrow)]
+    Name(Cow<'a, str>),
+}
+
 /// With what else is known, or by its rule alone.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -369,7 +378,7 @@ fn question(row: &Row<'_>, head: &Head, events: &mut Vec<Event>) {
         kind: kind(row.asked.as_deref().unwrap_or_default()),
         is_denied: row.verdict == "deny",
         is_rebinding: row.reason == "rebinding",
-        rcode: rcode(row.rcode.as_deref().unwrap_or_default()),
+        rcode: row.rcode.as_ref().and_then(rcode),
         addresses: &row.addresses,
         alias_bytes: row.aliases.iter().map(|alias| alias.len()).sum(),
     };
@@ -397,8 +406,12 @@ fn kind(name: &str) -> u16 {
     }
 }
 
-fn rcode(name: &str) -> Option<u16> {
-    match name {
+fn rcode(code: &Code<'_>) -> Option<u16> {
+    let name = match code {
+        Code::Number(number) => return Some(*number),
+        Code::Name(name) => name,
+    };
+    match &**name {
         "NOERROR" => Some(0),
         "FORMERR" => Some(1),
         "SERVFAIL" => Some(2),
