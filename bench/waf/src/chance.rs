@@ -240,7 +240,7 @@ pub(crate) fn case(number: u64) -> Case {
 fn transformed(chance: &mut Chance) -> Case {
     let rules = (1..9).map(|id| {
         let steps: Vec<String> = (0..=chance.below(3)).map(|_| format!("t:{}", chance.of(STEPS))).collect();
-        let (steps, shown) = (steps.join(","), format!("setvar:'tx.a=%{{MATCHED_VAR}}'"));
+        let (steps, shown) = (steps.join(","), "setvar:'tx.a=%{MATCHED_VAR}'");
         format!(
             "SecRule ARGS:a \"@unconditionalMatch\" \"id:{id},phase:1,pass,nolog,{steps},t:hexEncode,{shown}\"\n\
              SecAction \"id:{},phase:1,pass,log,msg:'{steps} %{{tx.a}}'\"",

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use waf::{Action, Files, RuleSet, Start, Transaction};
+use waf::{Files, RuleSet, Start, Transaction};
 
 use crate::chance::{self, Asked, Case};
 use crate::peer::Peer;
@@ -83,9 +83,7 @@ fn judged(set: &RuleSet, asked: &Asked) -> Said {
         transaction.response_body(b"answer ab");
         let _ = transaction.response_body_done();
     }
-    let status = transaction.interruption().map(|found| match found.action {
-        Action::Deny | Action::Drop | Action::Redirect(_) => u64::from(found.status),
-    });
+    let status = transaction.interruption().map(|found| u64::from(found.status));
     let logged = transaction.finish().matched.into_iter().filter(|found| found.log);
     let matched = logged.map(|found| (found.rule.id, shown(&found.message))).collect::<Vec<_>>();
     Said { matched: once(matched), status }

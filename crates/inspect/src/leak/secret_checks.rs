@@ -88,16 +88,6 @@ pub(super) fn azure_key(text: &[u8], prefix: Range<usize>) -> Found {
     genuine(text, start..end)
 }
 
-/// 40 letters and digits and, in eight hexadecimal digits, their CRC-32: without it this is none.
-pub(super) fn cloudflare(text: &[u8], prefix: Range<usize>) -> Found {
-    let end = run(text, prefix.end, Alphabet::Alnum, 48..49)?;
-    let (body, sum) = text.get(prefix.end..end)?.split_at_checked(40)?;
-    let mut crc = Crc::new();
-    crc.update(body);
-    (format!("{:08x}", crc.sum()).as_bytes() == sum).then_some(())?;
-    genuine(text, prefix.start..end)
-}
-
 /// `SG.`, 22 characters, a dot, 43 characters.
 pub(super) fn sendgrid(text: &[u8], prefix: Range<usize>) -> Found {
     let id = run(text, prefix.end, Alphabet::Url, 22..23)?;
@@ -266,4 +256,15 @@ pub(super) fn has_base62_checksum(token: &[u8]) -> bool {
         })
     };
     [value(10, 36), value(36, 10)].contains(&Some(u64::from(crc.sum())))
+}
+
+/// Whether the last eight characters are the CRC-32 of the forty before, in hexadecimal digits. Cloudflare's text names a checksum and not
+/// which; tokens that it gave out have this one.
+pub(super) fn has_hex_checksum(token: &[u8]) -> bool {
+    let Some((body, sum)) = token.len().checked_sub(8).and_then(|at| token.split_at_checked(at)) else {
+        return false;
+    };
+    let mut crc = Crc::new();
+    crc.update(body.rsplit(|byte| *byte == b'_').next().unwrap_or(body));
+    format!("{:08x}", crc.sum()).as_bytes() == sum
 }

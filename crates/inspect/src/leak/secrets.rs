@@ -320,7 +320,7 @@ pub static SECRETS: &[Secret] = &[
         "Cloudflare API token",
         "https://developers.cloudflare.com/fundamentals/api/get-started/token-formats/",
         &["cfut_", "cfat_", "cfk_"],
-        Custom(checks::cloudflare),
+        Run(Alnum, 44, 56),
     ),
     row("groq-key", "Groq key", VENDOR, &["gsk_"], Run(Alnum, 52, 52)),
     row("xai-key", "xAI key", VENDOR, &["xai-"], Run(Alnum, 70, 90)),

@@ -28,8 +28,8 @@ const BLOCK: usize = 64;
 const WITHIN: [&str; 2] = ["://", "JQQJ99"];
 
 /// Tokens whose last characters are a checksum.
-const WITH_CHECKSUM: [&str; 5] =
-    ["github-pat", "github-oauth", "github-app-user", "github-refresh", "npm-token"];
+const WITH_CHECKSUM: [&str; 6] =
+    ["github-pat", "github-oauth", "github-app-user", "github-refresh", "npm-token", "cloudflare-token"];
 
 /// One match.
 #[derive(Debug)]
@@ -161,7 +161,8 @@ impl Text {
         };
         let Some(found) = found else { return };
         let Some(matched) = text.get(found.clone()) else { return };
-        let has_checksum = secret_checks::has_base62_checksum(matched);
+        let has_checksum =
+            secret_checks::has_base62_checksum(matched) || secret_checks::has_hex_checksum(matched);
         let is_confirmed = !WITH_CHECKSUM.contains(&rule) || has_checksum;
         let start = self.base + (start + found.start) as u64;
         sink(Found::Hit(Hit { rule, name, class, is_confirmed, start, text: matched }));
