@@ -6,6 +6,8 @@
 //! output, a table on standard error. Every request is run by each engine once per round, one after the other. What is
 //! measured is processor time of the thread, for phases 1 and 2 of one transaction with the same rules and options.
 
+mod chance;
+mod differ;
 mod peer;
 mod requests;
 
@@ -36,10 +38,28 @@ struct Args {
     /// One short round instead of five, to see that it works
     #[arg(long)]
     quick: bool,
+    /// Measure nothing: compare with libmodsecurity which of so many sets of rules made by chance match which requests; the exit code
+    /// is 1 if any differ
+    #[arg(long, value_name = "COUNT")]
+    differ: Option<u64>,
+    /// The number of the first of these sets
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "differ")]
+    from: u64,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    let python = std::env::var_os("BENCH_WAF_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
+    if let Some(count) = args.differ {
+        let mut peer =
+            Peer::to_compare(&python)?.context("BENCH_WAF_PYTHON names no Python that has libmodsecurity")?;
+        let (text, differ) = differ::run(&mut peer, args.from, count)?;
+        write!(std::io::stdout(), "{}: {text}", peer.name)?;
+        if differ > 0 {
+            bail!("{differ} cases differ");
+        }
+        return Ok(());
+    }
     let (quick, only) = (args.quick, args.request.unwrap_or_default());
     let (rounds, budget) = if quick { (1, 5_000_000) } else { (5, 100_000_000) };
     let machine = bench_machine::describe();
@@ -56,7 +76,6 @@ fn main() -> Result<()> {
     let ordered = waf::setup::order(found, &[]);
     let paths: Vec<String> = ordered.rules.iter().skip(1).map(|(path, _)| path.clone()).collect();
     let rules = RuleSet::load(&ordered).map_err(|errors| anyhow::anyhow!("{errors}"))?;
-    let python = std::env::var_os("BENCH_WAF_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
     let mut peer = Peer::start(&python, &paths, &requests)?;
     if peer.is_none() {
         say("NOT MEASURED: libmodsecurity (BENCH_WAF_PYTHON names no Python that has it)");

@@ -127,6 +127,24 @@ fn exclusions_take_rules_and_targets_away_when_loading_and_when_running() {
 }
 
 #[test]
+fn a_count_is_taken_away_whole_and_never_made_less() {
+    let rules = |more: &str| {
+        format!(
+            r#"
+        SecRule ARGS:off "@streq now" "id:1,phase:1,pass,nolog,ctl:ruleRemoveTargetById=12;ARGS:a"
+        SecRule &ARGS|!ARGS:a "@eq 2" "id:10,phase:1,pass"
+        SecRule &ARGS:a|!ARGS:a "@ge 0" "id:11,phase:1,pass"
+        SecRule &ARGS:a "@ge 0" "id:12,phase:1,pass"
+        {more}"#
+        )
+    };
+    let target = |query| Request { target: query, ..PLAIN };
+    check(&rules(""), &target("/?a=x&b=y"), &[10, 12]);
+    check(&rules(""), &target("/?a=x&off=now"), &[1, 10]);
+    check(&rules(r#"SecRuleUpdateTargetById 12 "!ARGS:/^a$/""#), &target("/?b=y"), &[]);
+}
+
+#[test]
 fn bodies_are_read_by_their_processor() {
     let json = r#"
         SecRule REQUEST_HEADERS:Content-Type "@rx json" "id:1,phase:1,pass,nolog,ctl:requestBodyProcessor=JSON"

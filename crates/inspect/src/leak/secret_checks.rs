@@ -49,6 +49,45 @@ pub(super) fn twilio(text: &[u8], prefix: Range<usize>) -> Found {
     Shape::Run(Alphabet::Hex, 32, 32).find(text, prefix.start..prefix.start + 2)
 }
 
+/// Small and capital letters and digits: a name or a hash has not all three.
+fn mixed(text: &[u8], found: Range<usize>, prefix: usize) -> Found {
+    let body = text.get(found.start + prefix..found.end)?;
+    let kinds: [fn(&u8) -> bool; 3] = [u8::is_ascii_lowercase, u8::is_ascii_uppercase, u8::is_ascii_digit];
+    (kinds.iter().all(|kind| body.iter().filter(|byte| kind(byte)).count() >= 3)).then_some(())?;
+    genuine(text, found)
+}
+
+/// `fw_` and 22 to 32 letters and digits.
+pub(super) fn fireworks(text: &[u8], prefix: Range<usize>) -> Found {
+    let end = run(text, prefix.end, Alphabet::Alnum, 22..33)?;
+    mixed(text, prefix.start..end, 3)
+}
+
+/// `pa-` and 43 characters.
+pub(super) fn voyage(text: &[u8], prefix: Range<usize>) -> Found {
+    let end = run(text, prefix.end, Alphabet::Url, 43..44)?;
+    mixed(text, prefix.start..end, 3)
+}
+
+/// `sk-lf-` and a UUID.
+pub(super) fn langfuse(text: &[u8], prefix: Range<usize>) -> Found {
+    let end = run(text, prefix.end, Alphabet::Url, 36..37)?;
+    let body = text.get(prefix.end..end)?;
+    let groups: Vec<usize> = body.split(|byte| *byte == b'-').map(<[u8]>::len).collect();
+    let is_hex = body.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-');
+    (is_hex && groups == [8, 4, 4, 4, 12]).then_some(())?;
+    genuine(text, prefix.start..end)
+}
+
+/// 84 letters and digits: 52 of them before `JQQJ99`, and 26 behind, among them the service's signature.
+pub(super) fn azure_key(text: &[u8], prefix: Range<usize>) -> Found {
+    let start = prefix.start.checked_sub(52)?;
+    let is_body = text.get(start..prefix.start)?.iter().all(u8::is_ascii_alphanumeric);
+    (is_body && begins_word(text, start)).then_some(())?;
+    let end = run(text, prefix.end, Alphabet::Alnum, 26..27)?;
+    genuine(text, start..end)
+}
+
 /// `SG.`, 22 characters, a dot, 43 characters.
 pub(super) fn sendgrid(text: &[u8], prefix: Range<usize>) -> Found {
     let id = run(text, prefix.end, Alphabet::Url, 22..23)?;
@@ -217,4 +256,15 @@ pub(super) fn has_base62_checksum(token: &[u8]) -> bool {
         })
     };
     [value(10, 36), value(36, 10)].contains(&Some(u64::from(crc.sum())))
+}
+
+/// Whether the last eight characters are the CRC-32 of the forty before, in hexadecimal digits. Cloudflare's text names a checksum and not
+/// which; tokens that it gave out have this one.
+pub(super) fn has_hex_checksum(token: &[u8]) -> bool {
+    let Some((body, sum)) = token.len().checked_sub(8).and_then(|at| token.split_at_checked(at)) else {
+        return false;
+    };
+    let mut crc = Crc::new();
+    crc.update(body.rsplit(|byte| *byte == b'_').next().unwrap_or(body));
+    format!("{:08x}", crc.sum()).as_bytes() == sum
 }

@@ -24,9 +24,12 @@ const LEAST: usize = 2048;
 /// Bytes that are passed over together if no number and no address is in them.
 const BLOCK: usize = 64;
 
+/// What a secret has in its middle: its shape says where it begins.
+const WITHIN: [&str; 2] = ["://", "JQQJ99"];
+
 /// Tokens whose last characters are a checksum.
-const WITH_CHECKSUM: [&str; 5] =
-    ["github-pat", "github-oauth", "github-app-user", "github-refresh", "npm-token"];
+const WITH_CHECKSUM: [&str; 6] =
+    ["github-pat", "github-oauth", "github-app-user", "github-refresh", "npm-token", "cloudflare-token"];
 
 /// One match.
 #[derive(Debug)]
@@ -150,15 +153,16 @@ impl Text {
             }
             Target::Secret(secret) => {
                 let is_word = text.get(prefix.start).is_some_and(u8::is_ascii_alphanumeric);
-                let may_begin =
-                    !is_word || begins_word(text, prefix.start) || secret.prefixes.contains(&"://");
+                let is_within = secret.prefixes.iter().any(|prefix| WITHIN.contains(prefix));
+                let may_begin = !is_word || is_within || begins_word(text, prefix.start);
                 let found = may_begin.then(|| secret.shape.find(text, prefix)).flatten();
                 (found, secret.id, secret.name, LeakClass::Secret)
             }
         };
         let Some(found) = found else { return };
         let Some(matched) = text.get(found.clone()) else { return };
-        let has_checksum = secret_checks::has_base62_checksum(matched);
+        let has_checksum =
+            secret_checks::has_base62_checksum(matched) || secret_checks::has_hex_checksum(matched);
         let is_confirmed = !WITH_CHECKSUM.contains(&rule) || has_checksum;
         let start = self.base + (start + found.start) as u64;
         sink(Found::Hit(Hit { rule, name, class, is_confirmed, start, text: matched }));

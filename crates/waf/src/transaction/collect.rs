@@ -76,8 +76,9 @@ impl Transaction {
             match target.mode {
                 Mode::Exclude => {}
                 Mode::Count => {
+                    // As in v2 and v3 what is excluded counts with the others.
                     let mut count = 0_usize;
-                    self.each(target, rule.injection, &mut |key, _| count += usize::from(!excluded(key)));
+                    self.each(target, rule.injection, &mut |_, _| count += 1);
                     found.push(Candidate {
                         variable: target.variable,
                         count: true,
@@ -104,9 +105,17 @@ impl Transaction {
             && rule.links.first().is_some_and(|first| std::ptr::eq(first, link))
     }
 
-    /// Whether an exclusion without a key takes the whole variable away, its count with it.
+    /// Whether an exclusion takes all that the target names away, its count with it: one without a key, or one of the key that the
+    /// target has. Counted as none, it would match where a rule wants something to be there.
     fn wholly_excluded(&self, number: usize, retargeted: bool, link: &Link, target: &Target) -> bool {
-        let whole = |other: &Target| other.variable == target.variable && matches!(other.select, Select::All);
+        let whole = |other: &Target| {
+            other.variable == target.variable
+                && match (&other.select, &target.select) {
+                    (Select::All, _) => true,
+                    (other, Select::Key(key)) => other.has(key),
+                    (Select::Key(_) | Select::Pattern(_), Select::All | Select::Pattern(_)) => false,
+                }
+        };
         link.exclusions.iter().any(whole)
             || retargeted
                 && self

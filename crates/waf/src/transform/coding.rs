@@ -121,9 +121,11 @@ pub(super) fn length(input: &[u8]) -> Option<Vec<u8>> {
     Some(input.len().to_string().into_bytes())
 }
 
+/// Sets or clears the highest bit of each byte, as all eight of its bits say: a byte that has it already is looked at with it, as
+/// in ModSecurity.
 fn parity(input: &[u8], set: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
     let output: Vec<u8> =
-        input.iter().map(|byte| if set(byte & 0x7f) { byte | 0x80 } else { byte & 0x7f }).collect();
+        input.iter().map(|byte| if set(*byte) { byte | 0x80 } else { byte & 0x7f }).collect();
     (output != input).then_some(output)
 }
 

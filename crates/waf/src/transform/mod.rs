@@ -136,7 +136,10 @@ mod tests {
         ("utf8toUnicode", b"a\xd3b\xe2\x82\xf0", b"ab\x82"),
         ("utf8toUnicode", b"a\0b\0", b"ab\0"),
         ("utf8toUnicode", "\u{1f339}\u{10ffff}".as_bytes(), b"%u1f339%u10ffff"),
+        ("utf8toUnicode", b"\xf5\xb0\xb0\xb6", b"\xf5%u170c36"),
         ("parityZero7bit", b"\xe1", b"a"),
+        ("parityEven7bit", b"1\xb1\x75", b"\xb11\xf5"),
+        ("parityOdd7bit", b"1\xb1\x5c", b"1\xb1\xdc"),
     ];
 
     #[test]

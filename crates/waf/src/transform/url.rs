@@ -134,6 +134,10 @@ pub(super) fn utf8_to_unicode(input: &[u8]) -> Option<Vec<u8>> {
                 output.push(*first);
             }
         } else {
+            // No character has a first byte like that (RFC 3629).
+            if *first >= 0xf5 {
+                output.push(*first);
+            }
             output.extend_from_slice(b"%u");
             let digits = if code > 0xf_ffff {
                 6

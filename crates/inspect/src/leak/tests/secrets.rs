@@ -53,6 +53,23 @@ const VECTORS: &[(&str, [&str; 2], [&str; 2])] = &[
     ("linear-key", ["lin_api_", "AbvvTdX1uROQiK7jEtUOObfTjSFivi4QdAnNp5zQC0b"], ["lin_api_", "AbvvTdX1uROQiK7jEtUOObfTjSFivi4QdAnNp5z"]),
     ("notion-token", ["ntn_", "8qL4IpBXHFcQKB3bX6nXpM4aCFAUwZxNbCoUOqcqueOEor"], ["ntn_", "8qL4IpBXHFcQKB3bX6nXpM4aCFAUwZxNbCoUOqcque"]),
     ("figma-token", ["figd_", "LYDgo-PyYJwuxuaGML21y-efk3o-IA1F-nfKC6SIm3a"], ["figd_", "LYDgo-PyYJwuxuaGML21y-efk3o-IA1F-nfKC6S"]),
+    ("google-ai-key", ["AQ.Ab", "odJFCrnl2edlBDdz1C5Jau2RJtBRnlWmTSHf6pWkLUyifDLkD3"], ["AQ.Ab", "odJFCrnl2edlBDdz1C5Jau2RJtBRnlWmTSHf6pW"]),
+    ("azure-key", ["gyrDO1xkxwnQrS7RPeMOkIUpkDyr7OSJoRu1XXdo0cZuzren68K4JQQJ99", "TunPFz46PDjqipVJIqVLB5Lzxo"], ["rDO1xkxwnQrS7RPeMOkIUpkDyr7OSJoRu1XXdo0cZuzren68K4JQQJ99", "TunPFz46PDjqipVJIqVLB5Lzxo"]),
+    ("together-key", ["tgp_v1_", "r-lgotu2iXW7GboIRoL3u6aHwnMztVuaP_coUNEhEkf"], ["tgp_v1_", "r-lgotu2iXW7GboIRoL3u6aHwnMztVuaP_coUNEhEk"]),
+    ("cerebras-key", ["csk-", "UF0eWIXiiQE8JkqH3MB9n7IWUSmTtzQPxC5HChpoevbLJoLo"], ["csk-", "UF0eWIXiiQE8JkqH3MB9n7IWUSmTtzQPxC5HChpoevbLJoL"]),
+    ("jina-key", ["jina_", "aeTOdoe5c3veGprQFnIiU74KKEpYEZAmggQBwBAD3UdRPPgdzUvZ3gpmmICi"], ["jina_", "aeTOdoe5c3veGprQFnIiU74KKE"]),
+    ("llamacloud-key", ["llx-", "BlrDp37eCZ32JgdPI1af7W2pkAFEn3z5dkyayq7YYDsBS9UY"], ["llx-", "BlrDp37eCZ32JgdPI1af7W2pkAFEn3z5dkyayq7YYDsBS9U"]),
+    ("tavily-key", ["tvly-", "dev-JQTFjmsn9dLVIdVuddLEG62Hkd9Gf2le"], ["tvly-", "dev-JQTFjmsn9dLVIdVuddLEG6"]),
+    ("elevenlabs-key", ["sk_", "27c3712da86a78c49ea20e32684b27b95e909348334896a6"], ["sk_", "27c3712da86a78c49ea20e32684b27b95e909348334896a"]),
+    ("firecrawl-key", ["fc-", "8f812d810a485ed03241b4d419b1b673"], ["fc-", "8f812d810a485ed03241b4d419b1b67"]),
+    ("e2b-key", ["e2b_", "bd4755d05ad7853c1f76eb97706ca828bca03858"], ["e2b_", "bd4755d05ad7853c1f76eb97706ca828bca0385"]),
+    ("runpod-key", ["rpa_", "cgMBwUYuBMGhy5KmqcTBaH7ZIRU8VVQmxBe8Q6vNuQ2hU5"], ["rpa_", "cgMBwUYuBMGhy5KmqcTBaH7ZIR"]),
+    ("wandb-key", ["wandb_v1_", "tGtQAuzSsJimAQ8yRV5lNKtzJ1a_tsnBYLMPuDCCRnGEY59YVkQfsGQONvf08WpRtoZmjbcpEN2Xe"], ["wandb_v1_", "tGtQAuzSsJimAQ8yRV5lNKtzJ1"]),
+    ("vercel-key", ["vck_", "DA4OKmTSyFzpjPSa5W3X4gXBolZ9SHDdJp62hDiZDQHJMu8W5CN0U5GB"], ["vck_", "DA4OKmTSyFzpjPSa5W3X4gXBol"]),
+    ("fireworks-key", ["fw_", "16JC5kV3ECqWp1OrXXHFOprC"], ["fw_", "16jc5kv3ecqwp1orxxhfoprc"]),
+    ("voyage-key", ["pa-", "jKEIQOkrtDXtBi10Q71hA1XcW9aTMX1C_CI3_dXRZv1"], ["pa-", "jKEIQOkrtDXtBi10Q71hA1XcW9aTMX1C_CI3_dXRZv"]),
+    ("langfuse-key", ["sk-lf-", "fb10987f-20ac-3703-eb67-146a77a6e17c"], ["sk-lf-", "fb10987f020ac-3703-eb67-146a77a6e17c"]),
+    ("cloudflare-token", ["cfut_", "NIb6zLKQbfPBi3DldqyunDuvW4yrW81Aq1fEbVIdfb6252ca"], ["cfut_", "NIb6zLKQbfPBi3DldqyunDuvW4yrW81Aq1fEbVIdfb6"]),
     ("groq-key", ["gsk_", "baI4kCSnGAkIirFl2vvVwy18r4Gz9gCqPiXhjEUqH6msYmdnJbSw"], ["gsk_", "baI4kCSnGAkIirFl2vvVwy18r4Gz9gCqPiXhjEUqH6msYmdnJbS"]),
     ("xai-key", ["xai-", "n3JwGMSwxfh34AAQ3wLWYq4nQ4hc7p0n58MYCrKdi4SYSBtnQXis2Pri3sb8ThWQJgev9amOe"], ["xai-", "n3JwGMSwxfh34AAQ3wLWYq4nQ4hc7p0n58MYCrKdi4SYSBtnQXis2Pri3sb8ThWQJgev9"]),
     ("perplexity-key", ["pplx-", "SLTETFs5C70ya6takvdKIsVPVQnxRoXANnZEIYoHk9i"], ["pplx-", "SLTETFs5C70ya6takvdKIsVPVQnxRoXANnZEIYo"]),
@@ -151,11 +168,32 @@ fn placeholders_are_no_secrets() {
 }
 
 #[test]
+fn hashes_uuids_and_names_are_no_secrets() {
+    let texts = [
+        "sha256:80627df7ffe0297c79bfbdabe898736a3566f893697b590481194f309ffea518",
+        "commit 1bdb2a0df3dbe4d58fed8a728e7eca0fa5f6b8a8 of main",
+        "\"id\": \"1d34d08e-7a4c-75d4-dc99-e04cf0e98b3b\", \"parent\": \"7de31a51-6694-c343-10ba-58e3d2762bdc\"",
+        "ETag: W/\"b7210760474f36e8b5359309cc627393\"",
+        "/blobs/80627df7ffe0297c79bfbdabe898736a3566f893697b590481194f309ffea518/fw_b7210760474f36e8b5359309.bin",
+        "pa-afbb411a-a-page-on-gardens-and-water-in-2024-q1",
+        "spa-djjZK8tfphJWAMMYNoXHyC6Ct3LBtKNdN9Vg8WnOnqQ",
+        "fw_module_load_firmware_version_2",
+        "sk-lf-1d34d08e7a4c75d4dc99e04cf0e98b3b",
+        "integrity sha512-kuEwjua058LeDKK6jDHz2oCtIsjhvNK4p7MZI/4kf3PGdlDcIfw84Jx3+l8S0QPnuQ0/KZe6lOGPoZa70gyU/4==",
+    ];
+    for text in texts {
+        assert_eq!(rules(text), Vec::<&str>::new(), "{text}");
+    }
+}
+
+#[test]
 fn a_checksum_within_a_token_confirms_it() {
-    let row = VECTORS.iter().find(|(rule, ..)| *rule == "github-pat").unwrap();
-    let text = row.1.concat();
     let is_confirmed = |text: &str| scan_with(&all_rules(), text.as_bytes(), 7).leaks()[0].is_confirmed;
-    assert!(is_confirmed(&text));
-    let (start, last) = text.split_at(text.len() - 1);
-    assert!(!is_confirmed(&format!("{start}{}", if last == "a" { "b" } else { "a" })));
+    for rule in ["github-pat", "cloudflare-token"] {
+        let row = VECTORS.iter().find(|(of, ..)| *of == rule).unwrap();
+        let text = row.1.concat();
+        assert!(is_confirmed(&text), "{text}");
+        let (start, last) = text.split_at(text.len() - 1);
+        assert!(!is_confirmed(&format!("{start}{}", if last == "a" { "b" } else { "a" })), "{text}");
+    }
 }
