@@ -205,7 +205,7 @@ pub(crate) fn case(number: u64) -> Case {
     for _ in 0..8 {
         chance.below(2);
     }
-    if number % 4 == 0 {
+    if number.is_multiple_of(4) {
         return transformed(&mut chance);
     }
     let single = chance.once_in(2);

@@ -14,7 +14,11 @@ const START: u64 = 1_800_000_000_000_000;
 const SOURCES: u64 = 13;
 
 fn entry(number: u64) -> Entry {
-    let verdict = [Verdict::Allow, Verdict::Deny, Verdict::Allow, Verdict::Fail][number as usize % 4];
+    let verdict = match number % 4 {
+        1 => Verdict::Deny,
+        3 => Verdict::Fail,
+        _ => Verdict::Allow,
+    };
     Entry {
         time: START + number * 20_000,
         node: format!("node-{}", number % 3).into(),
@@ -27,7 +31,10 @@ fn entry(number: u64) -> Entry {
         sent: if number == 26 { u64::MAX } else { number },
         received: number % 1000,
         detail: number.is_multiple_of(6).then(|| format!("{{\"number\":{number}}}")),
-        ..Entry::new(Kind::ALL[usize::try_from(number % 11).unwrap().min(5)], verdict)
+        ..Entry::new(
+            Kind::ALL.into_iter().nth(usize::try_from(number % 11).unwrap().min(5)).unwrap(),
+            verdict,
+        )
     }
 }
 

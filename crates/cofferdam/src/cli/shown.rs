@@ -57,7 +57,7 @@ fn ours(mut words: Vec<String>, is_named: bool) -> Option<Shown> {
     let mut words = words.split_off(at);
     let all = words.len();
     words.retain(|word| word != "..." && word != "…");
-    (words.len() > 1).then(|| Shown { is_part: is_named || words.len() < all, words })
+    (words.len() > 1).then_some(Shown { is_part: is_named || words.len() < all, words })
 }
 
 /// Lines of a text that are commands, with those that go on on the next one put together. Behind two blanks it is said what they do.

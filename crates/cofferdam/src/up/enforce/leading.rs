@@ -23,7 +23,7 @@ impl Enforcer {
         let pod = state.pods.iter().find(|pod| pod.addresses.contains(&from));
         let speaks = pod.is_some_and(|pod| pod.patterns.iter().any(|pattern| pattern.matches(name)));
         if !speaks {
-            may_ask(table, from, &state.trusted)?;
+            may_ask(table, from, state.trusted.iter().flatten())?;
         }
         if !proxies.dns.standing().is_running {
             return Err(unresolved(Reason::NoAddress, "the DNS proxy does not run"));
@@ -65,7 +65,11 @@ impl Enforcer {
 
 /// Whether a pod may ask any resolver itself. One that may not must not do so through the proxy either: a question can
 /// carry something out.
-fn may_ask(table: &Table, from: IpAddr, trusted: &[IpAddr]) -> Result<(), Unresolved> {
+fn may_ask<'r>(
+    table: &Table,
+    from: IpAddr,
+    trusted: impl Iterator<Item = &'r IpAddr>,
+) -> Result<(), Unresolved> {
     let mut refusing = None;
     for resolver in trusted {
         let judged =
