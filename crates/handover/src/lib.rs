@@ -64,8 +64,6 @@ pub struct Assembly {
     /// Where one read goes: clearing as much for each costs more than most messages.
     buffer: Vec<u8>,
     fds: VecDeque<OwnedFd>,
-    /// The last read left nothing behind.
-    has_all: bool,
 }
 
 /// Most bytes that one read takes.
@@ -82,21 +80,13 @@ impl Assembly {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut slices = [IoSliceMut::new(&mut self.buffer)];
         let received = recvmsg(stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-        // Bytes that come with descriptors are read alone, however much follows.
-        self.has_all = received.bytes < AT_ONCE;
         for message in control.drain() {
-            self.has_all = false;
             if let RecvAncillaryMessage::ScmRights(fds) = message {
                 self.fds.extend(fds.take(MOST_FDS.saturating_sub(self.fds.len())));
             }
         }
         self.bytes.extend_from_slice(self.buffer.get(..received.bytes).unwrap_or_default());
         Ok(received.bytes > 0)
-    }
-
-    /// Whether the last read took all that was there: one more would find nothing.
-    pub fn has_all(&self) -> bool {
-        self.has_all
     }
 
     /// The next message that is complete.

@@ -112,15 +112,7 @@ async fn listen(proxy: &Rc<Proxy>, stream: &tokio::net::UnixStream, held: &mut H
             }
         }
         stream.readable().await?;
-        // Tokio may find that there is nothing to read after all.
-        let mut read = Err(io::ErrorKind::WouldBlock.into());
-        let _ = stream.try_io(Interest::READABLE, || {
-            read = assembly.read(stream);
-            let has_more = read.is_ok() && !assembly.has_all();
-            // It is told so where there is no more, and does not look again.
-            if has_more { Ok(()) } else { Err(io::Error::from(io::ErrorKind::WouldBlock)) }
-        });
-        match read {
+        match stream.try_io(Interest::READABLE, || assembly.read(stream)) {
             Ok(true) => {}
             Ok(false) => return Ok(Parting::Gone),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
