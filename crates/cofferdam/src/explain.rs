@@ -435,6 +435,7 @@ mod tests {
             "numbers": [{"name": "nodes", "value": 2.0, "threshold": 2.0}], "techniques": ["T1046"],
         });
         let finding = Entry {
+            time: 1_800_000_000_000_001,
             source: "ai/web".into(),
             reason: "port-scan".into(),
             detail: Some(detail.to_string()),

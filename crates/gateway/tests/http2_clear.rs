@@ -155,8 +155,19 @@ fn what_a_client_does_not_take_waits_at_the_server() {
         head[5..9].copy_from_slice(&stream.to_be_bytes());
         client.write_all(&head).unwrap();
     }
-    // It reads nothing, for so long that all that has room anywhere is full.
-    std::thread::sleep(Duration::from_millis(700));
+    // It reads nothing, for so long that all that has room anywhere is full: no more comes to it, for a while.
+    client.set_nonblocking(true).unwrap();
+    let (mut room, mut came, mut still) = (vec![0; 16 << 20], 0, 0);
+    for _ in 0..300 {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = client.peek(&mut room).unwrap_or(0);
+        still = if now > 65_536 && now == came { still + 1 } else { 0 };
+        came = now;
+        if still == 7 {
+            break;
+        }
+    }
+    assert_eq!(still, 7, "{came} bytes came, and it goes on");
     assert!(world.proxy.records.try_recv().is_err(), "it goes on");
     drop(client);
     let record = world.proxy.record();
