@@ -493,14 +493,20 @@ fn what_comes_is_followed_without_a_gap() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut next = || {
         let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-        line["number"].as_u64().unwrap()
+        (line["number"].as_u64().unwrap(), line["destination"].as_str().unwrap().to_owned())
     };
     let listed: Vec<_> = (0..11).map(|_| next()).collect();
-    assert_eq!(listed[10] - listed[0], 1199 - 119, "each once, the oldest first");
-    world.ledger.append(&[dns(5000), dns(1191), denial(7), dns(1192)]).unwrap();
-    let came = [next(), next()];
-    assert!(came[0] > listed[10], "{came:?}");
-    assert_eq!(came[1] - came[0], 2, "one that was not asked for is between them");
+    let expected = std::iter::once(119).chain(1190..1200).map(|it| format!("{it}.example"));
+    assert!(
+        listed.iter().map(|(_, name)| name.clone()).eq(expected),
+        "each once, the oldest first: {listed:?}"
+    );
+    for batch in [&[dns(5000), dns(1191)][..], &[denial(7)], &[dns(1192)]] {
+        world.ledger.append(batch).unwrap();
+    }
+    let [(first, one), (second, other)] = [next(), next()];
+    assert!(first > listed[10].0 && one == "1191.example" && other == "1192.example", "{one} {other}");
+    assert!(second - first >= 2, "one that was not asked for is between them");
     child.kill().unwrap();
     child.wait().unwrap();
 }
