@@ -54,7 +54,7 @@ impl Gateway {
         if !matches!(reserved, Err(Short::Unleased(_))) {
             return reserved;
         }
-        assert!(self.runtime.block_on(self.purse().draw(self.account.key, amount)));
+        assert!(self.runtime.block_on(self.purse().draw(vec![self.account.key], amount)).is_some());
         self.account.reserve(amount, NOW)
     }
 

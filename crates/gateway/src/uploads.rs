@@ -183,9 +183,11 @@ impl Upload {
         if bytes == 0 {
             return Ok(());
         }
-        let (mut last, mut in_vain) = (None, 0);
+        let (mut last, mut in_vain, mut turn) = (None, 0, None);
         while in_vain <= IN_VAIN {
-            let used = match self.taken(bytes, now(), last.is_some()) {
+            let taken = self.taken(bytes, now(), last.is_some());
+            drop(turn.take());
+            let used = match taken {
                 Ok(()) => return Ok(()),
                 Err(Short::Spent(spent)) => return Err(self.told(spent).reason()),
                 Err(Short::Unleased(_)) if last.is_some() && self.store_is() != StoreIs::Up => break,
@@ -194,7 +196,8 @@ impl Upload {
             let somebody_took = last.is_some() && last != used;
             (last, in_vain) = (used, if somebody_took { 0 } else { in_vain + 1 });
             let Some(purse) = &self.purse else { break };
-            if !purse.draw(Arc::clone(&self.name), bytes).await {
+            turn = purse.draw(vec![Arc::clone(&self.name)], bytes).await;
+            if turn.is_none() {
                 break;
             }
         }

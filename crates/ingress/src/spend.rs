@@ -24,8 +24,8 @@ use std::sync::atomic::Ordering;
 
 /// Largest body of a call that is held to see how long its answer may become where no tokens are limited.
 const MAX_ASK: u64 = 1 << 20;
-/// How often a request asks for more where requests at the same time took what was granted.
-const MOST_DRAWS: usize = 4;
+/// How often a request asks for more where others took what was granted before it could.
+const MOST_DRAWS: usize = 2;
 
 /// What a request took.
 #[derive(Debug)]
@@ -108,12 +108,8 @@ impl Judging<'_> {
         let (mut taken, mut was_asked) = (take(), true);
         for _ in 0..MOST_DRAWS {
             let (Err(Short::Unleased(accounts, _)), Some(purse)) = (&taken, purse) else { break };
-            for account in accounts.clone() {
-                was_asked = purse.draw(account, amount).await;
-                if !was_asked {
-                    break;
-                }
-            }
+            let turn = purse.draw(accounts.clone(), amount).await;
+            was_asked = turn.is_some();
             taken = take();
             if !was_asked {
                 break;

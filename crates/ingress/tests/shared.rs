@@ -90,7 +90,7 @@ async fn requests_at_the_same_time_are_not_refused_while_there_is_enough() {
     // 16 tokens for each, of which a 64th of the limit is held ahead: less than one request.
     let limit = "{per: policy, tokens: 1000, window: 1d}, {per: consumer, requests: 100, window: 1h}";
     let world = gateway(folder.path(), limit).await;
-    let asked = (0..8).map(|_| ask(&world));
+    let asked = (0..48).map(|_| ask(&world));
     let statuses = futures_util::future::join_all(asked).await;
     assert!(statuses.iter().all(|status| *status == StatusCode::OK), "{statuses:?}");
 }

@@ -1,8 +1,9 @@
 //! What budgets are drawn by: prices ([`price`]), and the store in which gateways share accounts.
 //!
 //! Enters: what accounts need. Leaves: leases in [`Accounts`], and how the store stands. Guarantees: a request waits for the store at most
-//! [`PATIENCE`], and not at all while it is known to be out of reach; what was used is told within [`TELL_EVERY`]; its queue is
-//! bounded, and what finds no room in it is not granted. Owner: its thread ends when the last [`Purse`] is dropped. Does not:
+//! [`PATIENCE`], and not at all while it is known to be out of reach; what is drawn for one is not there for the next before the first took
+//! it, if it does so at once ([`Turn`]); what was used is told within [`TELL_EVERY`]; its queue is bounded, and what finds no room in it is
+//! not granted. Owner: its thread ends when the last [`Purse`] is dropped. Does not:
 //! judge.
 
 pub mod price;
@@ -27,6 +28,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long it is left alone when it could not be reached.
 const REST: Duration = Duration::from_secs(1);
+/// How long whoever has its turn may take to take what was drawn.
+const TURN: Duration = Duration::from_millis(100);
 /// Requests that wait for it.
 const QUEUE: usize = 1024;
 /// Accounts of which it is told at once: as many as there are before those that rest are forgotten.
@@ -56,10 +59,15 @@ pub struct Purse<A: Accounts> {
 /// What a request needs.
 #[derive(Debug)]
 struct Needed<A: Accounts> {
-    key: A::Key,
+    keys: Vec<A::Key>,
     amount: A::Amount,
-    done: oneshot::Sender<()>,
+    done: oneshot::Sender<Turn>,
 }
+
+/// It is somebody's turn to take of accounts: nothing is drawn for others until it is dropped, or for [`TURN`].
+#[derive(Debug)]
+#[must_use]
+pub struct Turn(#[expect(dead_code, reason = "that it is dropped is what is told")] oneshot::Sender<()>);
 
 impl<A: Accounts> Purse<A> {
     /// Begins to draw for these accounts.
@@ -89,12 +97,14 @@ impl<A: Accounts> Purse<A> {
         &self.means
     }
 
-    /// Has what a request needs drawn, if that is possible. What came of it is in the account. Returns whether it came to its turn:
-    /// where too many wait before it, nobody asked, and what the account has says nothing of what there is.
-    #[must_use]
-    pub async fn draw(&self, key: A::Key, amount: A::Amount) -> bool {
+    /// Has what a request needs of each of these drawn, if that is possible. What came of it is in the accounts, and is to be taken while
+    /// the turn is held.
+    /// `None`: it did not come to its turn. Where too many wait before it, nobody asked, and what the account has says nothing of what there
+    /// is.
+    pub async fn draw(&self, keys: Vec<A::Key>, amount: A::Amount) -> Option<Turn> {
         let (done, drawn) = oneshot::channel();
-        self.asks.try_send(Needed { key, amount, done }).is_ok() && drawn.await.is_ok()
+        self.asks.try_send(Needed { keys, amount, done }).ok()?;
+        drawn.await.ok()
     }
 
     /// Whether it can be reached, and what may be used where it cannot.
@@ -147,29 +157,35 @@ impl<A: Accounts> Drawing<A> {
         loop {
             tokio::select! {
                 needed = asked.recv() => {
-                    let Some(Needed { key, amount, done }) = needed else { return };
-                    self.draw(key, amount).await;
-                    // Whoever asked may have gone.
-                    let _gone = done.send(());
+                    let Some(needed) = needed else { return };
+                    self.draw(needed).await;
                 }
                 _ = told.tick() => self.tell(&mut asked).await,
             }
         }
     }
 
-    async fn draw(&mut self, key: A::Key, amount: A::Amount) {
-        // An answer to another request may have brought enough.
-        if let Some(ask) = self.accounts.lease_ask(&key, amount) {
-            self.ask(&key, &ask).await;
+    async fn draw(&mut self, Needed { keys, amount, done }: Needed<A>) {
+        for key in &keys {
+            // An answer to another request may have brought enough.
+            if let Some(ask) = self.accounts.lease_ask(key, amount)
+                && !self.ask(key, &ask).await
+            {
+                break;
+            }
+        }
+        let (turn, over) = oneshot::channel();
+        // Whoever asked may have gone, and who takes longer has no turn of its own any more.
+        if done.send(Turn(turn)).is_ok() {
+            let _late = timeout(TURN, over).await;
         }
     }
 
     /// Tells what was used; what requests need in between comes first.
     async fn tell(&mut self, asked: &mut mpsc::Receiver<Needed<A>>) {
         for key in self.accounts.leased(MOST_TOLD) {
-            while let Ok(Needed { key, amount, done }) = asked.try_recv() {
-                self.draw(key, amount).await;
-                let _gone = done.send(());
+            while let Ok(needed) = asked.try_recv() {
+                self.draw(needed).await;
             }
             // As it is now: what was drawn in between must not be given back.
             let Some(ask) = self.accounts.lease_news_of(&key) else { continue };
@@ -273,12 +289,12 @@ mod tests {
         let (asks, mut asked) = mpsc::channel(1);
         let purse = Purse::<Nothing> { means: Arc::new(means), asks, standing: Arc::default() };
         let mut context = Context::from_waker(Waker::noop());
-        let mut first = pin!(purse.draw((), ()));
+        let mut first = pin!(purse.draw(vec![()], ()));
         assert!(first.as_mut().poll(&mut context).is_pending());
-        let second = pin!(purse.draw((), ()));
-        assert_eq!(second.poll(&mut context), Poll::Ready(false));
-        asked.try_recv().unwrap().done.send(()).unwrap();
-        assert_eq!(first.poll(&mut context), Poll::Ready(true));
+        let second = pin!(purse.draw(vec![()], ()));
+        assert!(matches!(second.poll(&mut context), Poll::Ready(None)));
+        asked.try_recv().unwrap().done.send(Turn(oneshot::channel().0)).unwrap();
+        assert!(matches!(first.poll(&mut context), Poll::Ready(Some(_))));
         assert_eq!(purse.store_is(), StoreIs::Up, "nothing is wrong with the store");
     }
 }

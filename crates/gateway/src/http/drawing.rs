@@ -21,6 +21,8 @@ use policy::Verb;
 use purse::{Price, Tokens};
 use std::sync::Arc;
 
+/// How often a request asks for more where others took what was granted before it could.
+const MOST_DRAWS: usize = 2;
 /// Kinds of bodies that are no text.
 const BINARY: [&str; 4] = ["multipart/", "audio/", "image/", "video/"];
 
@@ -121,9 +123,14 @@ async fn reserve(
     let money = price.as_ref().map_or(0, |price| price.cost(tokens));
     let amount = Amount { tokens: tokens.sum(), money };
     let (mut reserved, mut was_asked) = (account.reserve(amount, now()), true);
-    if let (Err(Short::Unleased(_)), Some(shared)) = (&reserved, &account.shared) {
-        was_asked = shared.purse.draw(account.key, amount).await;
+    for _ in 0..MOST_DRAWS {
+        let (Err(Short::Unleased(_)), Some(shared)) = (&reserved, &account.shared) else { break };
+        let turn = shared.purse.draw(vec![account.key], amount).await;
+        was_asked = turn.is_some();
         reserved = account.reserve(amount, now());
+        if !was_asked {
+            break;
+        }
     }
     let is_down = account.shared.as_ref().is_some_and(|shared| shared.purse.store_is() != StoreIs::Up);
     if is_down {
