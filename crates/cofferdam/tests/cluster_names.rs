@@ -121,8 +121,11 @@ fn cluster_names_open_addresses_and_hold_connections_to_them() {
     assert_eq!(get(&world, "hub.example.com"), "HTTP/1.1 200", "remembered, without asking again");
     world.kubectl("apply -f -", &policy("other.example.com"));
     eventually("the other name", || (get(&world, "hub.example.com") != "HTTP/1.1 200").then_some(()));
-    assert_eq!(ask(&world, "other.example.com"), Some(0));
-    assert_eq!(get(&world, "other.example.com"), "HTTP/1.1 200");
+    // The gateway goes by a new policy a moment before DNS does: what is asked in between opens nothing, and is asked again.
+    eventually("what it opens", || {
+        assert_eq!(ask(&world, "other.example.com"), Some(0));
+        (get(&world, "other.example.com") == "HTTP/1.1 200").then_some(())
+    });
     let status = world.status(NODES[0]);
     assert_eq!(status["resolver"]["verdict_disagreements"], 0, "{status:#}");
     assert_eq!(status["degraded"], serde_json::json!([]), "{status:#}");

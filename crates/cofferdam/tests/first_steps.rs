@@ -176,6 +176,28 @@ fn a_folder_without_manifests_is_told_to_whoever_enforces_it() {
 }
 
 #[test]
+fn a_file_that_is_no_ledger_is_kept_and_whoever_named_it_is_told_where() {
+    let folder = Folder::with("notes.txt", "nothing of a ledger");
+    let path = |name| folder.path(name).to_str().unwrap().to_owned();
+    let [manifest, socket, file] = ["world.yaml", "up.sock", "notes.txt"].map(path);
+    let said = program::run([
+        "up",
+        "--judge-only",
+        "--once",
+        "-f",
+        &manifest,
+        "--socket",
+        &socket,
+        "--ledger",
+        &file,
+    ]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let aside = format!("{file}.damaged-1");
+    assert!(said.err.contains(&format!("what was in it is in {aside}")), "{}", said.err);
+    assert_eq!(fs::read_to_string(aside).unwrap(), "nothing of a ledger");
+}
+
+#[test]
 fn who_may_not_ask_is_told_so_and_not_that_nobody_answers() {
     // The folder is its user's alone.
     let folder = tempfile::tempdir().unwrap();

@@ -250,6 +250,7 @@ impl Hand {
             self.ledger = Some(ledger);
             for Notice::PutAside { why, to } in notices {
                 let notice = format!("{why}; what was in it is in {}", to.display());
+                crate::control::complain(notice.clone());
                 self.shared.change(|state| state.notices.push(notice));
             }
         }
