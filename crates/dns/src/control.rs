@@ -3,7 +3,7 @@
 //! Enters: a unix stream whose other end is the proxy's standard input, the sockets, and an [`Agent`]. Leaves: calls of
 //! the agent, on a thread of this module's own.
 //! Guarantees: needs no runtime; an answer whose names must be bound first leaves the proxy after [`Agent::learn`]
-//! returned, which is called once for all that wait by then; a proxy that does not read is given up after five seconds.
+//! returned; a proxy that does not read is given up after five seconds.
 //!
 //! # When one of the two goes
 //!
@@ -186,21 +186,13 @@ fn tell(stream: &Mutex<UnixStream>, message: &ToProxy) -> Result<(), ControlErro
 }
 
 fn follow(reading: &UnixStream, mut assembly: Assembly, writing: &Mutex<UnixStream>, mut agent: impl Agent) {
-    // What takes the kernel long is that something is bound at all, not how much.
-    let mut to_learn = Vec::new();
     let why = loop {
         match assembly.take::<ToAgent>() {
-            Ok(Some(message)) => match heed(message, &mut agent) {
-                Ok(mut requests) => {
-                    to_learn.append(&mut requests);
-                    continue;
-                }
-                Err(error) => break error.to_string(),
-            },
-            Ok(None) if !to_learn.is_empty() => {
-                if let Err(error) = learn(std::mem::take(&mut to_learn), writing, &mut agent) {
+            Ok(Some(message)) => {
+                if let Err(error) = heed(message, writing, &mut agent) {
                     break error.to_string();
                 }
+                continue;
             }
             Ok(None) => {}
             Err(error) => break format!("it speaks no sense: {error}"),
@@ -214,8 +206,7 @@ fn follow(reading: &UnixStream, mut assembly: Assembly, writing: &Mutex<UnixStre
     agent.ended(&why);
 }
 
-/// Does what a message says, but for what is to be learned.
-fn heed(message: ToAgent, agent: &mut impl Agent) -> Result<Vec<(u64, Vec<Binding>)>, ControlError> {
+fn heed(message: ToAgent, writing: &Mutex<UnixStream>, agent: &mut impl Agent) -> Result<(), ControlError> {
     match message {
         ToAgent::Sockets { .. } => {}
         ToAgent::InForce(generation) => agent.in_force(generation),
@@ -225,69 +216,22 @@ fn heed(message: ToAgent, agent: &mut impl Agent) -> Result<Vec<(u64, Vec<Bindin
         }
         ToAgent::Counters(counters) => agent.counters(*counters),
         ToAgent::Found(found) => agent.found(found),
-        ToAgent::Learn(requests) => return Ok(requests),
+        ToAgent::Learn(requests) => {
+            let bindings: Vec<Binding> =
+                requests.iter().flat_map(|(_, bindings)| bindings.iter().cloned()).collect();
+            let mut results = agent.learn(&bindings).into_iter();
+            let learned = requests.iter().map(|(id, bindings)| {
+                let results = (0..bindings.len())
+                    .map(|_| results.next().unwrap_or_else(|| Err("no result".to_owned())));
+                (*id, results.reduce(both).unwrap_or_else(|| Err("nothing to bind".to_owned())))
+            });
+            return tell(writing, &ToProxy::Learned(learned.collect()));
+        }
     }
-    Ok(Vec::new())
-}
-
-fn learn(
-    requests: Vec<(u64, Vec<Binding>)>,
-    writing: &Mutex<UnixStream>,
-    agent: &mut impl Agent,
-) -> Result<(), ControlError> {
-    let of_request: Vec<_> = requests.iter().map(|(id, bindings)| (*id, bindings.len())).collect();
-    let bindings: Vec<Binding> = requests.into_iter().flat_map(|(_, bindings)| bindings).collect();
-    let mut results = agent.learn(&bindings).into_iter();
-    let learned = of_request.into_iter().map(|(id, count)| {
-        let results = (0..count).map(|_| results.next().unwrap_or_else(|| Err("no result".to_owned())));
-        (id, results.reduce(both).unwrap_or_else(|| Err("nothing to bind".to_owned())))
-    });
-    tell(writing, &ToProxy::Learned(learned.collect()))
+    Ok(())
 }
 
 /// A request holds as long as the first of its bindings ends.
 fn both(one: Result<u32, String>, other: Result<u32, String>) -> Result<u32, String> {
     Ok(one?.min(other?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc::{Sender, channel};
-
-    /// Tells how many bindings it was asked for at once, and refuses one.
-    struct Counting(Sender<usize>);
-
-    impl Agent for Counting {
-        fn learn(&mut self, bindings: &[Binding]) -> Vec<Result<u32, String>> {
-            self.0.send(bindings.len()).unwrap();
-            bindings.iter().map(|it| if it.ttl == 2 { Err("full".to_owned()) } else { Ok(it.ttl) }).collect()
-        }
-        fn records(&mut self, _: Vec<Query>) {}
-        fn counters(&mut self, _: Counters) {}
-        fn in_force(&mut self, _: Generation) {}
-        fn ended(&mut self, _: &str) {}
-    }
-
-    #[test]
-    fn all_that_waits_is_learned_at_once_and_each_request_gets_its_own_answer() {
-        let (near, far) = UnixStream::pair().unwrap();
-        let binding =
-            |ttl| Binding { pod: [10, 0, 0, 1].into(), names: Vec::new(), addresses: Vec::new(), ttl };
-        for message in [
-            ToAgent::Learn(vec![(1, vec![binding(30), binding(20)])]),
-            ToAgent::InForce(Generation(1)),
-            ToAgent::Learn(vec![(2, vec![binding(2)]), (3, vec![binding(9)])]),
-        ] {
-            (&far).write_all(&encode(&message).unwrap()).unwrap();
-        }
-        far.shutdown(std::net::Shutdown::Write).unwrap();
-        let (told, hear) = channel();
-        follow(&near, Assembly::default(), &Mutex::new(near.try_clone().unwrap()), Counting(told));
-        assert_eq!(hear.iter().collect::<Vec<_>>(), [4]);
-        let mut assembly = Assembly::default();
-        assembly.read(&far).unwrap();
-        let Some(ToProxy::Learned(learned)) = assembly.take().unwrap() else { panic!("not learned") };
-        assert_eq!(learned, [(1, Ok(20)), (2, Err("full".to_owned())), (3, Ok(9))]);
-    }
 }
