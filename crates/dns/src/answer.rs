@@ -120,15 +120,13 @@ impl Answer {
     /// # Errors
     /// It breaks the rules of a message anywhere, or answers something else.
     pub fn read(bytes: &[u8], question: &Question) -> Result<Self, Malformed> {
-        let records = records(bytes, question)?;
-        Self::of(records, question)
-    }
-
-    /// Reads its records.
-    pub(crate) fn of(mut records: Records<'_>, question: &Question) -> Result<Self, Malformed> {
+        let (head, mut records) = head(bytes)?;
+        if head.name != question.name || head.kind != question.kind {
+            return Err(Malformed("it answers another question"));
+        }
         let mut answer = Self {
-            rcode: Rcode(u16::from(records.rcode)),
-            truncated: records.truncated,
+            rcode: Rcode(u16::from(head.rcode)),
+            truncated: head.truncated,
             ttl: None,
             leads: Vec::new(),
             aliases: Vec::new(),
@@ -256,18 +254,16 @@ struct Found {
     data: Data,
 }
 
-/// Reads a response up to its records.
-///
-/// # Errors
-/// It is none, or answers something else: nobody may have sent it who was asked.
-pub(crate) fn records<'a>(bytes: &'a [u8], question: &Question) -> Result<Records<'a>, Malformed> {
-    let records = all_records(bytes)?;
-    let is_asked = records.asked == question.name && records.kind == question.kind;
-    if is_asked { Ok(records) } else { Err(Malformed("it answers another question")) }
+/// What stands before the records.
+pub(crate) struct Head {
+    pub(crate) name: Name,
+    pub(crate) kind: RecordType,
+    rcode: u8,
+    truncated: bool,
 }
 
-/// Reads a response to whatever question up to its records.
-pub(crate) fn all_records(bytes: &[u8]) -> Result<Records<'_>, Malformed> {
+/// Reads a response up to its records.
+pub(crate) fn head(bytes: &[u8]) -> Result<(Head, Records<'_>), Malformed> {
     let mut reader = Reader::new(bytes);
     let [_, _, first, second] = reader.array()?;
     if first & QR == 0 || first & crate::question::OPCODE != 0 {
@@ -275,26 +271,19 @@ pub(crate) fn all_records(bytes: &[u8]) -> Result<Records<'_>, Malformed> {
     }
     let counts = [reader.u16()?, reader.u16()?, reader.u16()?, reader.u16()?];
     let [1, answer, authority, additional] = counts else { return Err(Malformed("not one question")) };
-    let asked = reader.plain_name()?;
+    let name = reader.plain_name()?;
     let kind = RecordType(reader.u16()?);
     if reader.u16()? != IN {
         return Err(Malformed("a class that is not the Internet's"));
     }
+    let head = Head { name, kind, rcode: second & 0x0f, truncated: first & TC != 0 };
     let left =
         [(Section::Answer, answer), (Section::Authority, authority), (Section::Additional, additional)];
-    Ok(Records { asked, kind, rcode: second & 0x0f, truncated: first & TC != 0, reader, left })
+    Ok((head, Records { reader, left }))
 }
 
-/// A pointer to the question's name, which stands right behind the header.
-pub(crate) const ASKED: [u8; 2] = [0xc0, 12];
-
-/// The records of a message, one after the other, and what stands before them.
+/// The records of a message, one after the other.
 pub(crate) struct Records<'a> {
-    /// The question's name.
-    pub(crate) asked: Name,
-    kind: RecordType,
-    rcode: u8,
-    truncated: bool,
     reader: Reader<'a>,
     left: [(Section, u16); 3],
 }
@@ -308,8 +297,7 @@ impl<'a> Records<'a> {
         *left -= 1;
         let (section, reader) = (*section, &mut self.reader);
         let start = reader.at();
-        // Most belong to the name that was asked for.
-        let owner = if reader.skip(&ASKED) { self.asked.clone() } else { reader.name()? };
+        let owner = reader.name()?;
         let kind = RecordType(reader.u16()?);
         let class = reader.u16()?;
         let ttl_at = reader.at();

@@ -382,7 +382,14 @@ impl Engine {
         if let Some(entry) = self.cache.fresh(&key, now.at) {
             return self.deliver(now, waiting, &entry, Reason::Cached);
         }
-        self.depart(now, key, waiting, pod.address, &permit);
+        if self.is_repeated(&key, &waiting) {
+            self.counters.dropped += 1;
+            return;
+        }
+        match self.admit(pod.address, &mut waiting) {
+            Ok(()) => self.depart(now, key, waiting, &permit),
+            Err(reason) => self.fail(now, waiting, reason),
+        }
     }
 
     /// Counts a query among those that wait, if there is room.

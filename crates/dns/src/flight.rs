@@ -9,7 +9,7 @@
 //! When no resolver answers, names that are still kept go on being answered, with a lifetime of 30 seconds and extended
 //! error 3 (RFC 8767), and all others get SERVFAIL.
 
-use crate::answer::{self, Answer, Records};
+use crate::answer::{self, Answer};
 use crate::cache::{Entry, Key, Origin};
 use crate::decide::{Permit, Source};
 use crate::engine::{Ask, Client, Engine, Now, TcpAsk, Timer, Waiting};
@@ -91,14 +91,6 @@ impl Flights {
     }
 }
 
-impl Flight {
-    /// Whether this very query waits already: a datagram that was sent again.
-    fn has(&self, query: &Waiting) -> bool {
-        let is_it = |it: &Waiting| it.client == query.client && it.question.id == query.question.id;
-        matches!(query.client, Client::Udp { .. }) && self.waiting.iter().any(is_it)
-    }
-}
-
 impl Engine {
     /// Whether an answer may still come to the socket of this number.
     pub fn is_socket_in_use(&self, socket: usize) -> bool {
@@ -106,25 +98,18 @@ impl Engine {
     }
 
     /// Has a query wait for an answer, and asks unless somebody did already.
-    pub(crate) fn depart(&mut self, now: Now, key: Key, mut waiting: Waiting, pod: IpAddr, permit: &Permit) {
+    pub(crate) fn depart(&mut self, now: Now, key: Key, waiting: Waiting, permit: &Permit) {
+        let Some(rules) = self.rules.clone() else { return self.fail(now, waiting, Reason::NotReady) };
         let full = match waiting.client.transport() {
             Transport::Udp => (key, None),
             Transport::Tcp => (key, Some(waiting.pod)),
         };
-        let open = self.flights.by_question.get(&full).copied();
-        let flight = open.and_then(|id| self.flights.flights.get(&id));
-        if flight.is_some_and(|flight| flight.has(&waiting)) {
-            self.counters.dropped += 1;
-            return;
-        }
-        if let Err(reason) = self.admit(pod, &mut waiting) {
-            return self.fail(now, waiting, reason);
-        }
-        if let Some(flight) = open.and_then(|id| self.flights.flights.get_mut(&id)) {
+        if let Some(flight) =
+            self.flights.by_question.get(&full).and_then(|id| self.flights.flights.get_mut(id))
+        {
             flight.waiting.push(waiting);
             return;
         }
-        let Some(rules) = self.rules.clone() else { return self.fail(now, waiting, Reason::NotReady) };
         let order = match permit.source() {
             Source::Trusted { first, group } => self.health.order(first, rules.group(group), now.at),
             Source::Other(resolver) => vec![resolver],
@@ -191,29 +176,28 @@ impl Engine {
             (Some(id), true) => self.flights.by_try.get(&Try { socket, server: from.ip(), id }).copied(),
             (None, _) | (_, false) => None,
         };
-        let asked = flight.and_then(|id| Some((id, self.flights.flights.get(&id)?)));
-        let asked = asked.filter(|(_, flight)| flight.key.1.is_none());
         // An answer to another question may be a guess: whoever is waited for may still answer.
-        match asked.and_then(|(id, flight)| Some((id, answer::records(bytes, &flight.question).ok()?))) {
-            Some((id, records)) => self.arrived(now, id, from.ip(), bytes, records),
+        let matches = flight
+            .and_then(|flight| self.flights.flights.get(&flight))
+            .is_some_and(|flight| flight.key.1.is_none() && answers(bytes, &flight.question));
+        match flight.filter(|_| matches) {
+            Some(flight) => self.arrived(now, flight, from.ip(), bytes),
             None => self.counters.stray += 1,
         }
     }
 
     /// A question on a connection was answered, or could not be.
     pub fn tcp_answer(&mut self, now: Now, flight: u64, server: IpAddr, bytes: Option<&[u8]>) {
-        let Some(asked) = self.flights.flights.get(&flight) else { return };
-        match bytes.map(|bytes| (bytes, answer::records(bytes, &asked.question))) {
-            Some((bytes, Ok(records))) => self.arrived(now, flight, server, bytes, records),
-            Some((_, Err(_))) => self.failed(now, flight, Reason::UpstreamMalformed),
+        match bytes {
+            Some(bytes) => self.arrived(now, flight, server, bytes),
             None => self.failed(now, flight, Reason::UpstreamUnreachable),
         }
     }
 
-    fn arrived(&mut self, now: Now, id: u64, server: IpAddr, bytes: &[u8], records: Records<'_>) {
+    fn arrived(&mut self, now: Now, id: u64, server: IpAddr, bytes: &[u8]) {
         let Some(rules) = self.rules.clone() else { return };
         let Some(flight) = self.flights.flights.get(&id) else { return };
-        let Ok(answer) = Answer::of(records, &flight.question) else {
+        let Ok(answer) = Answer::read(bytes, &flight.question) else {
             return self.failed(now, id, Reason::UpstreamMalformed);
         };
         if let Source::Trusted { group, .. } = flight.source {
@@ -322,4 +306,21 @@ impl Engine {
             self.fail(now, waiting, flight.failure);
         }
     }
+
+    /// Whether this very query waits already: a datagram that was sent again.
+    pub(crate) fn is_repeated(&self, key: &Key, waiting: &Waiting) -> bool {
+        let Client::Udp { .. } = waiting.client else { return false };
+        let flights = &self.flights;
+        let flight = flights.by_question.get(&(key.clone(), None)).and_then(|id| flights.flights.get(id));
+        flight.is_some_and(|flight| {
+            flight
+                .waiting
+                .iter()
+                .any(|it| it.client == waiting.client && it.question.id == waiting.question.id)
+        })
+    }
+}
+
+fn answers(bytes: &[u8], question: &Question) -> bool {
+    answer::head(bytes).is_ok_and(|(head, _)| head.name == question.name && head.kind == question.kind)
 }

@@ -22,6 +22,7 @@ use policy::DnsName;
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -191,10 +192,13 @@ impl Proxy {
     }
 
     fn send_replies(&self, replies: Vec<(Client, Vec<u8>)>) {
-        let mut letters = Vec::with_capacity(replies.len());
+        // Few addresses are asked, so replies go out in few batches.
+        let mut batches: BTreeMap<IpAddr, Vec<Letter>> = BTreeMap::new();
         for (client, bytes) in replies {
             match client {
-                Client::Udp { peer, local } => letters.push((local, Letter { to: peer, bytes })),
+                Client::Udp { peer, local } => {
+                    batches.entry(local).or_default().push(Letter { to: peer, bytes })
+                }
                 Client::Tcp { connection } => {
                     if !self.connections.borrow_mut().reply(connection, bytes) {
                         self.unsent.set(self.unsent.get() + 1);
@@ -204,28 +208,30 @@ impl Proxy {
                 Client::Agent(_) => {}
             }
         }
-        // Few addresses are asked, so replies go out in few batches.
-        in_batches(letters, |local, letters| {
+        for (local, letters) in batches {
             let [v4, v6] = &self.pods;
             let socket = if local.is_ipv4() { v4 } else { v6 }.borrow();
             let unsent = socket.as_ref().map_or(letters.len(), |socket| {
-                self.post.borrow_mut().send_from(socket.get_ref(), local, letters)
+                self.post.borrow_mut().send_from(socket.get_ref(), local, &letters)
             });
             self.unsent.set(self.unsent.get() + unsent as u64);
-        });
+        }
     }
 
     fn send_asks(&self, asks: Vec<Ask>) {
-        let upstream = self.upstream.borrow();
-        let of_socket =
-            |ask: Ask| ((ask.socket, ask.server.is_ipv4()), Letter { to: ask.server, bytes: ask.bytes });
         // What was asked together goes out of one socket of each family.
-        in_batches(asks.into_iter().map(of_socket).collect(), |(number, is_v4), letters| {
-            let Some(Upstream { sockets: [v4, v6], .. }) = upstream.get(number) else { return };
+        let mut batches: BTreeMap<(usize, bool), Vec<Letter>> = BTreeMap::new();
+        for ask in asks {
+            let batch = batches.entry((ask.socket, ask.server.is_ipv4())).or_default();
+            batch.push(Letter { to: ask.server, bytes: ask.bytes });
+        }
+        let upstream = self.upstream.borrow();
+        for ((number, is_v4), letters) in batches {
+            let Some(Upstream { sockets: [v4, v6], .. }) = upstream.get(number) else { continue };
             // One that cannot be sent is asked again, like one that got lost.
             let socket = if is_v4 { v4 } else { v6 };
-            self.post.borrow_mut().send_plain(socket.get_ref(), letters);
-        });
+            self.post.borrow_mut().send_plain(socket.get_ref(), &letters);
+        }
     }
 
     fn keep_records(&self, mut records: Vec<Query>) {
@@ -327,16 +333,6 @@ impl Proxy {
             spawn_local(accept(Rc::clone(self), TcpListener::from_std(socket)?));
         }
         Ok(())
-    }
-}
-
-/// Hands over letters that belong together.
-fn in_batches<K: Ord + Copy>(mut letters: Vec<(K, Letter)>, mut send: impl FnMut(K, &[(K, Letter)])) {
-    letters.sort_by_key(|(key, _)| *key);
-    for batch in letters.chunk_by(|(one, _), (other, _)| one == other) {
-        if let Some((key, _)) = batch.first() {
-            send(*key, batch);
-        }
     }
 }
 

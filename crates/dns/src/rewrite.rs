@@ -7,11 +7,14 @@
 //! Does not: repair signatures: a set of HTTPS or SVCB records that lost its ECH no longer validates, so a pod that
 //! validates itself takes it for bogus. Who needs that turns `strip_ech` off, and then cannot see server names.
 
-use crate::answer::{self, ASKED, ECH, Record, Section};
+use crate::answer::{self, ECH, Record, Section};
 use crate::kind::RecordType;
 use crate::question::AD;
 use crate::wire::{HEADER, Malformed, Name, Reader};
 use std::net::IpAddr;
+
+/// A pointer to the question's name, which stands right behind the header.
+const ASKED: [u8; 2] = [0xc0, 12];
 
 /// Writes an answer without its OPT record and, if asked for, without ECH.
 ///
@@ -33,8 +36,8 @@ pub fn with_only(bytes: &[u8], is_given: impl Fn(IpAddr) -> bool) -> Result<Vec<
 }
 
 fn write(bytes: &[u8], strip_ech: bool, is_kept: impl Fn(&Record<'_>) -> bool) -> Result<Vec<u8>, Malformed> {
-    let mut records = answer::all_records(bytes)?;
-    let question_end = HEADER + records.asked.wire().len() + 4;
+    let (head, mut records) = answer::head(bytes)?;
+    let question_end = HEADER + head.name.wire().len() + 4;
     let mut out = bytes.get(..question_end).ok_or(Malformed("it ends too early"))?.to_vec();
     let mut counts = [0_u16; 3];
     while let Some(record) = records.next()? {
@@ -47,7 +50,7 @@ fn write(bytes: &[u8], strip_ech: bool, is_kept: impl Fn(&Record<'_>) -> bool) -
             Section::Authority => authorities,
             Section::Additional => additionals,
         } += 1;
-        copy(&mut out, &record, &records.asked, strip_ech)?;
+        copy(&mut out, &record, &head.name, strip_ech)?;
     }
     if out.len() > usize::from(u16::MAX) {
         return Err(Malformed("more than 64 KiB when written out"));

@@ -117,8 +117,8 @@ impl Post {
         }
     }
 
-    /// Sends from one address; how many could not be sent. What else is told of letters does not matter.
-    pub(crate) fn send_from<K>(&mut self, socket: impl AsFd, from: IpAddr, letters: &[(K, Letter)]) -> usize {
+    /// Sends from one address; how many could not be sent.
+    pub(crate) fn send_from(&mut self, socket: impl AsFd, from: IpAddr, letters: &[Letter]) -> usize {
         match from {
             IpAddr::V4(from) => {
                 let info = libc::in_pktinfo {
@@ -139,16 +139,16 @@ impl Post {
     }
 
     /// Sends from the socket's own address; how many could not be sent.
-    pub(crate) fn send_plain<K>(&mut self, socket: impl AsFd, letters: &[(K, Letter)]) -> usize {
+    pub(crate) fn send_plain(&mut self, socket: impl AsFd, letters: &[Letter]) -> usize {
         send(socket, &mut self.plain, &[], letters)
     }
 }
 
-fn send<K>(
+fn send(
     socket: impl AsFd,
     headers: &mut MultiHeaders<SockaddrStorage>,
     control: &[ControlMessage<'_>],
-    letters: &[(K, Letter)],
+    letters: &[Letter],
 ) -> usize {
     let socket = socket.as_fd().as_raw_fd();
     let mut unsent = 0;
@@ -156,9 +156,9 @@ fn send<K>(
     while !rest.is_empty() {
         let batch = rest.get(..BATCH).unwrap_or(rest);
         let slices: Vec<[IoSlice<'_>; 1]> =
-            batch.iter().map(|(_, letter)| [IoSlice::new(&letter.bytes)]).collect();
+            batch.iter().map(|letter| [IoSlice::new(&letter.bytes)]).collect();
         let addresses: Vec<Option<SockaddrStorage>> =
-            batch.iter().map(|(_, letter)| Some(letter.to.into())).collect();
+            batch.iter().map(|letter| Some(letter.to.into())).collect();
         let sent = match sendmmsg(socket, headers, &slices, &addresses, control, MsgFlags::MSG_DONTWAIT) {
             Ok(sent) => sent.count(),
             Err(_) => 0,

@@ -141,15 +141,6 @@ impl<'a> Reader<'a> {
         Ok(Self { bytes, at: self.at })
     }
 
-    /// Goes on behind these bytes, if they come next.
-    pub(crate) fn skip(&mut self, bytes: &[u8]) -> bool {
-        let come_next = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(bytes));
-        if come_next {
-            self.at += bytes.len();
-        }
-        come_next
-    }
-
     pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         let end = self.at.checked_add(length).ok_or(Malformed("a length"))?;
         let taken = self.bytes.get(self.at..end).ok_or(Malformed("it ends too early"))?;
